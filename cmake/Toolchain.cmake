@@ -1,0 +1,23 @@
+# How things are compiled: ccache and mold where installed, warnings as errors on our own code, optional sanitisers.
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+# Debug information of headers that we only read costs most of the build's disk and link time; line tables are enough for a backtrace.
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O3 -g1")
+
+set(POLYMOE_SANITIZE "" CACHE STRING "Sanitisers for everything that is built here: address,undefined or thread")
+if(POLYMOE_SANITIZE)
+  add_compile_options(-fsanitize=${POLYMOE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${POLYMOE_SANITIZE})
+endif()
+
+add_library(polymoe_warnings INTERFACE)
+target_compile_options(polymoe_warnings INTERFACE -Wall -Wextra -Werror -Wnon-virtual-dtor -Woverloaded-virtual -Wvla)

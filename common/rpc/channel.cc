@@ -1,0 +1,27 @@
+#include "common/rpc/channel.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace polymoe {
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& server) {
+  const std::string host = server.substr(0, server.rfind(':'));
+  if (host == server) return absl::InvalidArgumentError(absl::StrCat("server address '", server, "' has no port; write HOST:PORT"));
+  if (!absl::StartsWith(host, "127.") && host != "localhost" && host != "[::1]") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("server address '", server, "' is not on this machine, and this build has no TLS yet; use a loopback address or a tunnel"));
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetMaxReceiveMessageSize(64 << 20);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace polymoe

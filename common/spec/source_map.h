@@ -1,0 +1,33 @@
+// Where each field of a parsed job file stood, by its path ("spec.train.tokens", "spec.validation.sets[0].path").
+#ifndef POLYMOE_COMMON_SPEC_SOURCE_MAP_H_
+#define POLYMOE_COMMON_SPEC_SOURCE_MAP_H_
+
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace polymoe {
+
+class SourceMap {
+ public:
+  SourceMap() = default;  // of a message that came from no file: errors give the path alone
+  explicit SourceMap(std::string file) : file_(std::move(file)) {}
+
+  void Add(const std::string& path, int line, int column) { places_[path] = {line, column}; }
+
+  // INVALID_ARGUMENT "job.yaml:3:7: spec.model.heads: WHAT". For an absent field, the place of the nearest enclosing one.
+  absl::Status Error(const std::string& path, absl::string_view what) const;
+
+ private:
+  struct Place {
+    int line, column;  // from 1
+  };
+  std::string file_;
+  std::map<std::string, Place> places_;
+};
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_COMMON_SPEC_SOURCE_MAP_H_
