@@ -11,7 +11,8 @@
 namespace polymoe::internal {
 
 template <typename... Args>
-[[noreturn]] [[gnu::cold]] void CheckFailed(const char* file, int line, const char* condition, const char* format = "", Args... args) {
+[[noreturn]] [[gnu::cold]] void CheckFailed(const char* file, int line, const char* condition, const char* format = "",
+                                            Args... args) {
   std::fprintf(stderr, "%s:%d: CHECK(%s) failed: ", file, line, condition);
   if constexpr (sizeof...(args) == 0) {
     std::fputs(format, stderr);
@@ -24,11 +25,11 @@ template <typename... Args>
 
 }  // namespace polymoe::internal
 
-#define POLYMOE_CHECK(condition, ...)                                                                       \
-  do {                                                                                                      \
-    if (!(condition)) [[unlikely]] {                                                                        \
-      ::polymoe::internal::CheckFailed(__FILE__, __LINE__, #condition __VA_OPT__(, ) __VA_ARGS__);          \
-    }                                                                                                       \
+#define POLYMOE_CHECK(condition, ...)                                                              \
+  do {                                                                                             \
+    if (!(condition)) [[unlikely]] {                                                               \
+      ::polymoe::internal::CheckFailed(__FILE__, __LINE__, #condition __VA_OPT__(, ) __VA_ARGS__); \
+    }                                                                                              \
   } while (false)
 
 #endif  // POLYMOE_COMMON_CHECK_H_

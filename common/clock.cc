@@ -11,7 +11,8 @@ class RealClock final : public Clock {
  public:
   absl::Time Now() const override { return absl::Now(); }
   absl::Duration Monotonic() const override {
-    return absl::FromChrono(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()));
+    return absl::FromChrono(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()));
   }
 };
 

@@ -20,7 +20,9 @@ class Clock {
 };
 
 // Unix milliseconds, the unit of every *_ms stamp in proto/.
-inline int64_t UnixMillis(const Clock& clock) { return absl::ToUnixMillis(clock.Now()); }
+inline int64_t UnixMillis(const Clock& clock) {
+  return absl::ToUnixMillis(clock.Now());
+}
 
 }  // namespace polymoe
 

@@ -23,12 +23,25 @@ namespace fs = std::filesystem;
 absl::Status ErrnoStatus(int error, absl::string_view doing, absl::string_view path) {
   const std::string message = absl::StrCat("cannot ", doing, " ", path, ": ", strerror(error));
   switch (error) {
-    case ENOENT: return absl::NotFoundError(message);
-    case EACCES: case EPERM: case EROFS: return absl::PermissionDeniedError(message);
-    case ENOSPC: case EDQUOT: return absl::ResourceExhaustedError(message);
-    case EEXIST: case ENOTEMPTY: return absl::AlreadyExistsError(message);
-    case ENOTDIR: case EISDIR: case EINVAL: case ENAMETOOLONG: return absl::InvalidArgumentError(message);
-    default: return absl::UnavailableError(message);
+    case ENOENT:
+      return absl::NotFoundError(message);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(message);
+    case ENOSPC:
+    case EDQUOT:
+      return absl::ResourceExhaustedError(message);
+    case EEXIST:
+    case ENOTEMPTY:
+      return absl::AlreadyExistsError(message);
+    case ENOTDIR:
+    case EISDIR:
+    case EINVAL:
+    case ENAMETOOLONG:
+      return absl::InvalidArgumentError(message);
+    default:
+      return absl::UnavailableError(message);
   }
 }
 
@@ -79,7 +92,8 @@ absl::Status RemoveTree(const std::string& path) {
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) {
   std::error_code error;
   std::vector<std::string> names;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) names.push_back(it->path().filename());
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename());
   if (error) return ErrnoStatus(error.value(), "list", path);
   std::sort(names.begin(), names.end());
   return names;

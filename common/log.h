@@ -34,11 +34,15 @@ void InitLog(const LogOptions& options);
 
 void Log(LogLevel level, absl::string_view message, std::initializer_list<LogField> fields = {});
 
-inline void LogInfo(absl::string_view message, std::initializer_list<LogField> fields = {}) { Log(LogLevel::kInfo, message, fields); }
+inline void LogInfo(absl::string_view message, std::initializer_list<LogField> fields = {}) {
+  Log(LogLevel::kInfo, message, fields);
+}
 inline void LogWarning(absl::string_view message, std::initializer_list<LogField> fields = {}) {
   Log(LogLevel::kWarning, message, fields);
 }
-inline void LogError(absl::string_view message, std::initializer_list<LogField> fields = {}) { Log(LogLevel::kError, message, fields); }
+inline void LogError(absl::string_view message, std::initializer_list<LogField> fields = {}) {
+  Log(LogLevel::kError, message, fields);
+}
 
 }  // namespace polymoe
 

@@ -13,16 +13,16 @@
 namespace polymoe {
 
 struct ProcessOptions {
-  std::vector<std::string> argv;                                  // argv[0] is the program's path
-  std::vector<std::pair<std::string, std::string>> environment;   // added to ours
+  std::vector<std::string> argv;                                 // argv[0] is the program's path
+  std::vector<std::pair<std::string, std::string>> environment;  // added to ours
   // Descriptors of ours that the child gets: {ours, number in the child}. All others are closed.
   std::vector<std::pair<int, int>> descriptors;
-  bool die_with_parent = true;   // the kernel kills the child when the thread that started it ends
-  bool new_session = false;      // for daemons that outlive us (`polyctl local up`)
+  bool die_with_parent = true;  // the kernel kills the child when the thread that started it ends
+  bool new_session = false;     // for daemons that outlive us (`polyctl local up`)
 };
 
 struct ProcessExit {
-  int exit_code = 0;   // -1 when a signal ended it
+  int exit_code = 0;  // -1 when a signal ended it
   int signal = 0;
   bool ok() const { return exit_code == 0; }
 };

@@ -23,8 +23,8 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view conte
 
 }  // namespace polymoe
 
-#define POLYMOE_RETURN_IF_ERROR(expression)                         \
-  do {                                                              \
+#define POLYMOE_RETURN_IF_ERROR(expression)                                                      \
+  do {                                                                                           \
     if (absl::Status polymoe_status = (expression); !polymoe_status.ok()) return polymoe_status; \
   } while (false)
 

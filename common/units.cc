@@ -15,10 +15,24 @@ std::optional<uint64_t> ParseCount(absl::string_view text) {
   double scale = 1;
   if (!digits.empty()) {
     switch (digits.back()) {
-      case 'k': case 'K': scale = 1e3; break;
-      case 'm': case 'M': scale = 1e6; break;
-      case 'g': case 'G': case 'b': case 'B': scale = 1e9; break;
-      case 't': case 'T': scale = 1e12; break;
+      case 'k':
+      case 'K':
+        scale = 1e3;
+        break;
+      case 'm':
+      case 'M':
+        scale = 1e6;
+        break;
+      case 'g':
+      case 'G':
+      case 'b':
+      case 'B':
+        scale = 1e9;
+        break;
+      case 't':
+      case 'T':
+        scale = 1e12;
+        break;
     }
   }
   if (scale == 1) {

@@ -4,7 +4,8 @@
 // The model holds a `const Ops&` and never asks which one.
 //
 // Conventions, for every operation:
-//  - Tensors are dense, row-major fp32; the comment beside a pointer gives the shape, outermost first. A linear weight is [out, in],
+//  - Tensors are dense, row-major fp32; the comment beside a pointer gives the shape, outermost first. A linear weight is [out,
+//  in],
 //    y = x W^T. Nothing is aligned more than its type asks for.
 //  - Outputs never overlap inputs unless the comment says "may be".
 //  - Gradients of activations are written (=); gradients of parameters are added to what is there (+=).
@@ -35,7 +36,7 @@ enum class ActivationKind { kRelu, kRelu2, kGelu, kSwiglu, kPolyRelu, kPolyNorm,
 // kRelu2 is max(x, 0)^2, kGelu the exact erf form. kSwiglu reads rows of 2F, gate first: y = silu(gate) * up.
 struct Activation {
   ActivationKind kind = ActivationKind::kRelu;
-  int order = 3;          // 1 to 4
+  int order = 3;  // 1 to 4
   float epsilon = 1e-6f;
 
   bool gated() const { return kind == ActivationKind::kSwiglu; }
@@ -112,8 +113,8 @@ struct Ops {
                           const float* dweights, float balance, float z, float* dlogits);
 
   // ---- dispatch and combine
-  // From experts [N,K]: offsets [E+1] of the rows sorted by expert (stable: by token, then by k), and for each sorted row its source:
-  // source[r] = token * K + k. inverse[token * K + k] = r.
+  // From experts [N,K]: offsets [E+1] of the rows sorted by expert (stable: by token, then by k), and for each sorted row its
+  // source: source[r] = token * K + k. inverse[token * K + k] = r.
   void (*dispatch_plan)(int n, int e, int k, const int32_t* experts, int32_t* offsets, int32_t* source, int32_t* inverse);
   // rows[M,D] = x[source[r] / K]
   void (*dispatch)(int m, int d, int k, const int32_t* source, const float* x, float* rows);
@@ -126,8 +127,8 @@ struct Ops {
                            float* drows, float* dweights);
 
   // ---- FFN activation, rows grouped by coefficient set
-  // x [rows, F] (or [rows, 2F] when gated) -> y [rows, F]. Rows of group g use coefficients c + g * coefficient_stride: a stride of 0
-  // is one set for all. c may be null for an activation without coefficients.
+  // x [rows, F] (or [rows, 2F] when gated) -> y [rows, F]. Rows of group g use coefficients c + g * coefficient_stride: a stride of
+  // 0 is one set for all. c may be null for an activation without coefficients.
   void (*activation_forward)(const Activation& activation, RowGroups groups, int f, const float* x, const float* c,
                              int coefficient_stride, float* y);
   // dx = gradient, may be dy when not gated; dc += gradient, same stride.
@@ -139,8 +140,8 @@ struct Ops {
   void (*cross_entropy)(int n, int v, const float* logits, const int32_t* targets, float scale, float* losses, float* dlogits);
 
   // ---- vectors
-  void (*add)(int64_t n, const float* x, float* y);      // y += x
-  double (*sum_squares)(int64_t n, const float* x);      // in fp64, for the gradient norm
+  void (*add)(int64_t n, const float* x, float* y);  // y += x
+  double (*sum_squares)(int64_t n, const float* x);  // in fp64, for the gradient norm
   // AdamW with decoupled weight decay (Loshchilov & Hutter, algorithm 2): g = grad * grad_scale; p -= lr * wd * p; then the moments
   // and p -= lr * m_hat / (sqrt(v_hat) + epsilon).
   void (*adamw)(int64_t n, const AdamWParams& params, const float* grad, float* p, float* m, float* v);

@@ -31,8 +31,10 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
     unsigned long virtual_pages = 0, resident_pages = 0;
     if (std::sscanf(statm->c_str(), "%lu %lu", &virtual_pages, &resident_pages) == 2) {
       const double page = sysconf(_SC_PAGESIZE);
-      families.push_back(Family("process_virtual_memory_bytes", "Virtual memory size.", prometheus::MetricType::Gauge, virtual_pages * page));
-      families.push_back(Family("process_resident_memory_bytes", "Resident memory size.", prometheus::MetricType::Gauge, resident_pages * page));
+      families.push_back(
+          Family("process_virtual_memory_bytes", "Virtual memory size.", prometheus::MetricType::Gauge, virtual_pages * page));
+      families.push_back(
+          Family("process_resident_memory_bytes", "Resident memory size.", prometheus::MetricType::Gauge, resident_pages * page));
     }
   }
   if (const auto open = ListDirectory("/proc/self/fd"); open.ok()) {
@@ -40,7 +42,8 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
   }
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    families.push_back(Family("process_max_fds", "Largest number of open file descriptors.", prometheus::MetricType::Gauge, limit.rlim_cur));
+    families.push_back(
+        Family("process_max_fds", "Largest number of open file descriptors.", prometheus::MetricType::Gauge, limit.rlim_cur));
   }
   return families;
 }

@@ -13,8 +13,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& se
   const std::string host = server.substr(0, server.rfind(':'));
   if (host == server) return absl::InvalidArgumentError(absl::StrCat("server address '", server, "' has no port; write HOST:PORT"));
   if (!absl::StartsWith(host, "127.") && host != "localhost" && host != "[::1]") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("server address '", server, "' is not on this machine, and this build has no TLS yet; use a loopback address or a tunnel"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "server address '", server, "' is not on this machine, and this build has no TLS yet; use a loopback address or a tunnel"));
   }
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);

@@ -18,9 +18,9 @@ class ModelSpec;
 uint32_t FfnWidth(const v1::ModelSpec& model);
 
 struct ParameterGroup {
-  std::string name;         // "embedding", "attention", "norms", "router", "experts", "coefficients", "head"
+  std::string name;  // "embedding", "attention", "norms", "router", "experts", "coefficients", "head"
   uint64_t total = 0;
-  uint64_t active = 0;      // used by one token
+  uint64_t active = 0;  // used by one token
 };
 
 struct ModelShape {

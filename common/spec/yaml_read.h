@@ -1,5 +1,5 @@
-// YAML -> protobuf, by reflection: the message type is the schema. Keys are JSON names, enum values are lower-case names without the
-// type's prefix. Anything the schema does not know is an error that names file, line, column, field path and what would be right:
+// YAML -> protobuf, by reflection: the message type is the schema. Keys are JSON names, values are spelled as scalar.h says.
+// Anything the schema does not know is an error that names file, line, column, field path and what would be right:
 //
 //   job.yaml:12:5: spec.train.learningrate: unknown field; did you mean learningRate?
 #ifndef POLYMOE_COMMON_SPEC_YAML_READ_H_
@@ -8,7 +8,6 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 
 #include "common/spec/source_map.h"
 
@@ -18,12 +17,9 @@ class Message;
 
 namespace polymoe {
 
-// Fills `message` (empty on entry) from one YAML document. `file` is for errors. Where each field stood goes to `places`, which later
-// checks use for their errors too. INVALID_ARGUMENT on any mistake.
+// Fills `message` (empty on entry) from one YAML document. `file` is for errors. Where each field stood goes to `places`, which
+// later checks use for their errors too. INVALID_ARGUMENT on any mistake.
 absl::Status YamlToMessage(const std::string& text, const std::string& file, google::protobuf::Message* message, SourceMap* places);
-
-// The spelling of an enum value in the file, for messages: "polynorm".
-std::string EnumSpelling(absl::string_view enum_type_name, absl::string_view value_name);
 
 }  // namespace polymoe
 

@@ -7,14 +7,14 @@
 namespace polymoe {
 
 struct ModelConfig {
-  bool moe = true;              // OLMoE decoder, else the LLaMA decoder (no router, no QK norm)
+  bool moe = true;  // OLMoE decoder, else the LLaMA decoder (no router, no QK norm)
   int layers = 1;
-  int hidden = 64;              // D
-  int heads = 4;                // H; hidden / heads even
-  int ffn = 128;                // F, after width matching
-  int experts = 1;              // E; 1 when dense
-  int top_k = 1;                // K; 1 when dense
-  int vocab = 256;              // V
+  int hidden = 64;  // D
+  int heads = 4;    // H; hidden / heads even
+  int ffn = 128;    // F, after width matching
+  int experts = 1;  // E; 1 when dense
+  int top_k = 1;    // K; 1 when dense
+  int vocab = 256;  // V
   Activation activation;
   bool coefficients_per_expert = false;
   float rope_theta = 10000.0f;

@@ -19,9 +19,9 @@ namespace polymoe {
 
 // Sums over one micro-batch; the caller divides.
 struct MicroBatchLosses {
-  double cross_entropy = 0;   // sum over tokens, nats
-  double load_balance = 0;    // mean over layers of E/(N K) * sum_e counts_e * mean prob_e: 1 when balanced (unweighted)
-  double z = 0;               // mean over layers of mean lse^2 (unweighted)
+  double cross_entropy = 0;  // sum over tokens, nats
+  double load_balance = 0;   // mean over layers of E/(N K) * sum_e counts_e * mean prob_e: 1 when balanced (unweighted)
+  double z = 0;              // mean over layers of mean lse^2 (unweighted)
 };
 
 // Router statistics of the latest forward pass, one entry a layer (empty when dense).
@@ -41,8 +41,8 @@ class Model {
   // tokens, targets: [sequences, T]. Adds to `gradients` the gradient of
   //   scale * (sum over tokens of cross entropy + N * (load_balance_loss * load_balance + z_loss * z))
   // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split.
-  MicroBatchLosses ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences, float scale,
-                                   float* gradients);
+  MicroBatchLosses ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
+                                   float scale, float* gradients);
 
   // Loss alone. `token_losses` [sequences, T] may be null.
   MicroBatchLosses Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,

@@ -21,19 +21,19 @@ enum class Init { kNormal, kOnes, kCoefficients };
 struct Parameter {
   std::string name;
   std::vector<int64_t> shape;
-  int64_t offset = 0;         // floats from the start of the flat buffer
-  int64_t size = 0;           // floats
+  int64_t offset = 0;  // floats from the start of the flat buffer
+  int64_t size = 0;    // floats
   Init init = Init::kNormal;
-  bool decay = true;          // weight decay applies (all but PolyCom coefficients)
+  bool decay = true;  // weight decay applies (all but PolyCom coefficients)
 };
 
 // Offsets of one layer's blocks in the flat buffer.
 struct LayerOffsets {
   int64_t input_norm, q, k, v, o, q_norm, k_norm, post_norm;  // q_norm, k_norm: -1 when dense
-  int64_t router;         // [E,D], -1 when dense
-  int64_t up;             // [E, up_width, D]
-  int64_t down;           // [E, D, F]
-  int64_t coefficients;   // [coefficient_sets, coefficient_count], -1 without
+  int64_t router;                                             // [E,D], -1 when dense
+  int64_t up;                                                 // [E, up_width, D]
+  int64_t down;                                               // [E, D, F]
+  int64_t coefficients;                                       // [coefficient_sets, coefficient_count], -1 without
 };
 
 class ParameterTable {
@@ -41,11 +41,11 @@ class ParameterTable {
   explicit ParameterTable(const ModelConfig& config);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
-  int64_t total() const { return total_; }                  // floats
+  int64_t total() const { return total_; }  // floats
   const LayerOffsets& layer(int i) const { return layers_[i]; }
-  int64_t embedding() const { return embedding_; }          // [V,D]
-  int64_t final_norm() const { return final_norm_; }        // [D]
-  int64_t lm_head() const { return lm_head_; }              // [V,D]
+  int64_t embedding() const { return embedding_; }    // [V,D]
+  int64_t final_norm() const { return final_norm_; }  // [D]
+  int64_t lm_head() const { return lm_head_; }        // [V,D]
 
   // Fills `values` [total()]. Each tensor draws from a generator of its own, seeded by (seed, name): the values do not depend on
   // which other tensors exist, so that arms of an ablation share what they have in common.

@@ -1,0 +1,110 @@
+#include "common/spec/job_file.h"
+
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+
+#include "polymoe/v1/job_spec.pb.h"
+
+#include "common/spec/model_shape.h"
+#include "common/spec/rules.h"
+#include "common/spec/yaml_read.h"
+#include "common/status.h"
+
+namespace polymoe {
+namespace {
+
+// Lower-case letters, digits and inner '-', 1 to 63: usable as a DNS label, a file name and a metric label value.
+bool IsName(const std::string& name) {
+  if (name.empty() || name.size() > 63 || name.front() == '-' || name.back() == '-') return false;
+  for (const char c : name) {
+    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-') return false;
+  }
+  return true;
+}
+
+absl::Status CheckHead(const v1::JobFile& file, const SourceMap& places) {
+  if (file.api_version() != "polymoe/v1") {
+    return places.Error("apiVersion", absl::StrCat("'", file.api_version(), "' is not known here; write polymoe/v1"));
+  }
+  if (file.kind() != "Job") return places.Error("kind", absl::StrCat("'", file.kind(), "' is not known here; write Job"));
+  if (!IsName(file.metadata().name())) {
+    return places.Error("metadata.name", absl::StrCat("'", file.metadata().name(),
+                                                      "' is not a name: use lower-case letters, digits and inner '-', at most 63"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckModel(const v1::ModelSpec& model, const SourceMap& places) {
+  if (model.hidden() % model.heads() != 0 || model.hidden() / model.heads() % 2 != 0) {
+    return places.Error("spec.model.heads", absl::StrCat("hidden ", model.hidden(), " / heads ", model.heads(),
+                                                         " must be a whole, even number (the width of one head)"));
+  }
+  const bool moe = model.architecture() == v1::ARCHITECTURE_MOE;
+  if (moe && model.top_k() > model.experts()) {
+    return places.Error("spec.model.topK",
+                        absl::StrCat(model.top_k(), " is more than the ", model.experts(), " experts there are"));
+  }
+  if (!moe && model.activation().coefficients() == v1::COEFFICIENT_SCOPE_EXPERT) {
+    return places.Error("spec.model.activation.coefficients", "a dense model has no experts; write layer");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTraining(const v1::JobSpec& spec, const SourceMap& places) {
+  const v1::TrainSpec& train = spec.train();
+  const uint32_t ranks = spec.resources().ranks();
+  if (train.global_batch() % ranks != 0) {
+    return places.Error("spec.train.globalBatch", absl::StrCat(train.global_batch(), " sequences cannot be split evenly over ",
+                                                               ranks, " ranks (spec.resources.ranks)"));
+  }
+  if (train.global_batch() / ranks % train.micro_batch() != 0) {
+    return places.Error("spec.train.microBatch",
+                        absl::StrCat(train.micro_batch(), " does not divide the ", train.global_batch() / ranks,
+                                     " sequences that a rank gets of each global batch"));
+  }
+  if (train.warmup_tokens() > train.tokens()) {
+    return places.Error("spec.train.warmupTokens",
+                        absl::StrCat(train.warmup_tokens(), " is more than spec.train.tokens, ", train.tokens()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckValidation(const v1::ValidationSpec& validation, const SourceMap& places) {
+  std::set<std::string> names;
+  for (int i = 0; i < validation.sets_size(); ++i) {
+    const std::string path = absl::StrCat("spec.validation.sets[", i, "].");
+    const v1::ValidationSet& set = validation.sets(i);
+    if (!IsName(set.name())) {
+      return places.Error(path + "name",
+                          absl::StrCat("'", set.name(), "' is not a name: use lower-case letters, digits and inner '-'"));
+    }
+    if (!names.insert(set.name()).second) return places.Error(path + "name", absl::StrCat("'", set.name(), "' names two sets"));
+    if (set.split() != "train" && set.split() != "heldout") {
+      return places.Error(path + "split", absl::StrCat("'", set.split(), "' is not a split; write train or heldout"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::JobFile> ParseJobFile(const std::string& text, const std::string& file) {
+  v1::JobFile job;
+  SourceMap places;
+  POLYMOE_RETURN_IF_ERROR(YamlToMessage(text, file, &job, &places));
+  POLYMOE_RETURN_IF_ERROR(CompleteJobFile(&job, places));
+  return job;
+}
+
+absl::Status CompleteJobFile(v1::JobFile* file, const SourceMap& places) {
+  ApplyDefaults(file);
+  POLYMOE_RETURN_IF_ERROR(CheckRules(*file, places));
+  POLYMOE_RETURN_IF_ERROR(CheckHead(*file, places));
+  POLYMOE_RETURN_IF_ERROR(CheckModel(file->spec().model(), places));
+  POLYMOE_RETURN_IF_ERROR(CheckTraining(file->spec(), places));
+  return CheckValidation(file->spec().validation(), places);
+}
+
+}  // namespace polymoe
