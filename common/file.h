@@ -13,8 +13,7 @@
 
 namespace polymoe {
 
-// NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full) or UNAVAILABLE by errno: "cannot open /d/x: No such file or
-// directory".
+// NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full) or UNAVAILABLE by errno: "cannot open /d/x: No such file or directory".
 absl::Status ErrnoStatus(int error, absl::string_view doing, absl::string_view path);
 
 absl::StatusOr<std::string> ReadFile(const std::string& path);
@@ -30,8 +29,7 @@ absl::Status RemoveTree(const std::string& path);
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);
 bool PathExists(const std::string& path);
 
-// A file being written from the start. Every failure (a full disk too) is a status; a file that was not closed well stays
-// incomplete.
+// A file being written from the start. Every failure (a full disk too) is a status; a file that was not closed well stays incomplete.
 class OutputFile {
  public:
   static absl::StatusOr<OutputFile> Create(const std::string& path);

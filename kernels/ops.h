@@ -4,8 +4,7 @@
 // The model holds a `const Ops&` and never asks which one.
 //
 // Conventions, for every operation:
-//  - Tensors are dense, row-major fp32; the comment beside a pointer gives the shape, outermost first. A linear weight is [out,
-//  in],
+//  - Tensors are dense, row-major fp32; the comment beside a pointer gives the shape, outermost first. A linear weight is [out, in],
 //    y = x W^T. Nothing is aligned more than its type asks for.
 //  - Outputs never overlap inputs unless the comment says "may be".
 //  - Gradients of activations are written (=); gradients of parameters are added to what is there (+=).
@@ -113,8 +112,8 @@ struct Ops {
                           const float* dweights, float balance, float z, float* dlogits);
 
   // ---- dispatch and combine
-  // From experts [N,K]: offsets [E+1] of the rows sorted by expert (stable: by token, then by k), and for each sorted row its
-  // source: source[r] = token * K + k. inverse[token * K + k] = r.
+  // From experts [N,K]: offsets [E+1] of the rows sorted by expert (stable: by token, then by k), and for each sorted row its source:
+  // source[r] = token * K + k. inverse[token * K + k] = r.
   void (*dispatch_plan)(int n, int e, int k, const int32_t* experts, int32_t* offsets, int32_t* source, int32_t* inverse);
   // rows[M,D] = x[source[r] / K]
   void (*dispatch)(int m, int d, int k, const int32_t* source, const float* x, float* rows);
@@ -127,8 +126,8 @@ struct Ops {
                            float* drows, float* dweights);
 
   // ---- FFN activation, rows grouped by coefficient set
-  // x [rows, F] (or [rows, 2F] when gated) -> y [rows, F]. Rows of group g use coefficients c + g * coefficient_stride: a stride of
-  // 0 is one set for all. c may be null for an activation without coefficients.
+  // x [rows, F] (or [rows, 2F] when gated) -> y [rows, F]. Rows of group g use coefficients c + g * coefficient_stride: a stride of 0
+  // is one set for all. c may be null for an activation without coefficients.
   void (*activation_forward)(const Activation& activation, RowGroups groups, int f, const float* x, const float* c,
                              int coefficient_stride, float* y);
   // dx = gradient, may be dy when not gated; dc += gradient, same stride.

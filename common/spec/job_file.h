@@ -1,5 +1,5 @@
-// Job files: read, checked, with every default filled in. The one entry for polyctl (with a file's text), for the coordinator (with
-// a message that came over the wire) and for the trainer.
+// Job files: read, checked, with every default filled in. The one entry for polyctl (with a file's text), for the coordinator (with a
+// message that came over the wire) and for the trainer.
 #ifndef POLYMOE_COMMON_SPEC_JOB_FILE_H_
 #define POLYMOE_COMMON_SPEC_JOB_FILE_H_
 
