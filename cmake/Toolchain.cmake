@@ -20,4 +20,4 @@ if(POLYMOE_SANITIZE)
 endif()
 
 add_library(polymoe_warnings INTERFACE)
-target_compile_options(polymoe_warnings INTERFACE -Wall -Wextra -Werror -Wnon-virtual-dtor -Woverloaded-virtual -Wvla)
+target_compile_options(polymoe_warnings INTERFACE -Wall -Wextra -Werror -Wnon-virtual-dtor -Woverloaded-virtual -Wvla -Wno-missing-field-initializers)

@@ -69,7 +69,7 @@ std::string FormatBytes(double bytes) {
   return absl::StrFormat(suffix == 0 ? "%.0f %s" : "%.1f %s", bytes, kSuffixes[suffix]);
 }
 
-std::string FormatDuration(absl::Duration duration) {
+std::string ShortDuration(absl::Duration duration) {
   const int64_t s = absl::ToInt64Seconds(duration);
   if (s < 60) return absl::StrCat(s, "s");
   if (s < 3600) return absl::StrFormat("%dm%02ds", s / 60, s % 60);

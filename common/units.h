@@ -21,7 +21,7 @@ std::string FormatCount(double count);
 std::string FormatBytes(double bytes);
 
 // "42s", "3m05s", "2h10m", "3d4h": two units, no fractions.
-std::string FormatDuration(absl::Duration duration);
+std::string ShortDuration(absl::Duration duration);
 
 }  // namespace polymoe
 

@@ -1,0 +1,58 @@
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <string>
+
+#include "polymoe/v1/job_spec.pb.h"
+
+#include "common/spec/job_file.h"
+#include "common/spec/yaml_read.h"
+#include "common/spec/yaml_write.h"
+#include "tests/common/spec/job_text.h"
+
+namespace polymoe {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+
+v1::JobFile MustRead(const std::string& text) {
+  v1::JobFile file;
+  SourceMap places;
+  const absl::Status status = YamlToMessage(text, "test.yaml", &file, &places);
+  EXPECT_TRUE(status.ok()) << status << "\n" << text;
+  return file;
+}
+
+TEST(Yaml, RoundTripsACompleteFile) {
+  const v1::JobFile file = *ParseJobFile(kJobText, "job.yaml");
+  EXPECT_TRUE(MessageDifferencer::Equals(file, MustRead(MessageToYaml(file)))) << MessageToYaml(file);
+}
+
+TEST(Yaml, RoundTripsAnyTextAndNumber) {
+  const bool holds = rc::check([](const std::string& raw, double number, uint64_t count) {
+    v1::JobFile file;
+    std::string text;  // YAML has no NUL and no invalid UTF-8; everything else must survive, quotes and colons too
+    for (const char c : raw) text += static_cast<char>(' ' + (static_cast<unsigned char>(c) % 95));
+    file.mutable_metadata()->set_name("x" + text);
+    (*file.mutable_metadata()->mutable_labels())["k: " + text] = text;
+    file.mutable_spec()->mutable_train()->set_learning_rate(number);
+    file.mutable_spec()->mutable_train()->set_seed(count);
+    RC_ASSERT(MessageDifferencer::Equals(file, MustRead(MessageToYaml(file))));
+  });
+  EXPECT_TRUE(holds);
+}
+
+TEST(Yaml, GarbageIsAnErrorNeverACrash) {
+  const bool holds = rc::check([](const std::string& junk) {
+    v1::JobFile file;
+    SourceMap places;
+    const absl::Status status = YamlToMessage(junk, "junk.yaml", &file, &places);
+    RC_ASSERT(status.ok() || !status.message().empty());
+  });
+  EXPECT_TRUE(holds);
+}
+
+}  // namespace
+}  // namespace polymoe
