@@ -48,7 +48,8 @@ class Model {
   MicroBatchLosses Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                             float* token_losses = nullptr);
 
-  const RouterStats& router_stats() const;
+  // Computed when asked.
+  RouterStats router_stats() const;
   // Bytes of activations and scratch held.
   int64_t memory_bytes() const;
 

@@ -53,6 +53,8 @@ class ParameterTable {
 
  private:
   int64_t Add(std::string name, std::vector<int64_t> shape, Init init);
+  void AddAttention(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
+  void AddFfn(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
 
   std::vector<Parameter> parameters_;
   std::vector<LayerOffsets> layers_;

@@ -1,0 +1,125 @@
+#include "worker/model/parameters.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/check.h"
+
+namespace polymoe {
+namespace {
+
+// SplitMix64 (Steele, Lea & Flood 2014): 64 random bits a call.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+
+  // Uniform in (-1, 1).
+  double Uniform() { return (static_cast<double>(Next() >> 11) + 0.5) * 0x1p-52 - 1.0; }
+
+  // Standard normal by the polar method, drawn again beyond 3 sigma.
+  double TruncatedNormal() {
+    for (;;) {
+      const double a = Uniform(), b = Uniform(), s = a * a + b * b;
+      if (s >= 1 || s == 0) continue;
+      const double z = a * std::sqrt(-2 * std::log(s) / s);
+      if (std::abs(z) <= 3) return z;
+    }
+  }
+
+ private:
+  uint64_t Next() {
+    uint64_t z = (state_ += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  uint64_t state_;
+};
+
+// FNV-1a over the name, started from the seed.
+uint64_t StreamSeed(uint64_t seed, const std::string& name) {
+  uint64_t hash = 0xcbf29ce484222325 ^ (seed * 0x9e3779b97f4a7c15);
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+}  // namespace
+
+int64_t ParameterTable::Add(std::string name, std::vector<int64_t> shape, Init init) {
+  int64_t size = 1;
+  for (const int64_t extent : shape) size *= extent;
+  const int64_t offset = total_;
+  parameters_.push_back({std::move(name), std::move(shape), offset, size, init, init != Init::kCoefficients});
+  total_ += size;
+  return offset;
+}
+
+void ParameterTable::AddAttention(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
+  const int64_t d = c.hidden;
+  layer.input_norm = Add(prefix + "input_layernorm.weight", {d}, Init::kOnes);
+  layer.q = Add(prefix + "self_attn.q_proj.weight", {d, d}, Init::kNormal);
+  layer.k = Add(prefix + "self_attn.k_proj.weight", {d, d}, Init::kNormal);
+  layer.v = Add(prefix + "self_attn.v_proj.weight", {d, d}, Init::kNormal);
+  layer.o = Add(prefix + "self_attn.o_proj.weight", {d, d}, Init::kNormal);
+  layer.q_norm = c.moe ? Add(prefix + "self_attn.q_norm.weight", {d}, Init::kOnes) : -1;
+  layer.k_norm = c.moe ? Add(prefix + "self_attn.k_norm.weight", {d}, Init::kOnes) : -1;
+  layer.post_norm = Add(prefix + "post_attention_layernorm.weight", {d}, Init::kOnes);
+}
+
+void ParameterTable::AddFfn(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
+  const int64_t d = c.hidden, f = c.ffn;
+  const auto expert = [&](int e) { return c.moe ? absl::StrCat(prefix, "mlp.experts.", e, ".") : prefix + "mlp."; };
+  layer.router = c.moe ? Add(prefix + "mlp.gate.weight", {c.experts, d}, Init::kNormal) : -1;
+  layer.up = total_;
+  for (int e = 0; e < c.experts; ++e) {
+    if (c.activation.gated()) Add(expert(e) + "gate_proj.weight", {f, d}, Init::kNormal);
+    Add(expert(e) + "up_proj.weight", {f, d}, Init::kNormal);
+  }
+  layer.down = total_;
+  for (int e = 0; e < c.experts; ++e) Add(expert(e) + "down_proj.weight", {d, f}, Init::kNormal);
+  layer.coefficients = -1;
+  if (!c.activation.has_coefficients()) return;
+  layer.coefficients = total_;
+  for (int s = 0; s < c.coefficient_sets(); ++s) {
+    Add((c.coefficient_sets() > 1 ? expert(s) : prefix + "mlp.") + "act.coef", {c.activation.coefficient_count()},
+        Init::kCoefficients);
+  }
+}
+
+ParameterTable::ParameterTable(const ModelConfig& config) {
+  POLYMOE_CHECK(config.moe || (config.experts == 1 && config.top_k == 1), "a dense model has one expert, not %d", config.experts);
+  embedding_ = Add("model.embed_tokens.weight", {config.vocab, config.hidden}, Init::kNormal);
+  layers_.resize(config.layers);
+  for (int i = 0; i < config.layers; ++i) {
+    const std::string prefix = absl::StrCat("model.layers.", i, ".");
+    AddAttention(config, prefix, layers_[i]);
+    AddFfn(config, prefix, layers_[i]);
+  }
+  final_norm_ = Add("model.norm.weight", {config.hidden}, Init::kOnes);
+  lm_head_ = Add("lm_head.weight", {config.vocab, config.hidden}, Init::kNormal);
+}
+
+void ParameterTable::Initialize(uint64_t seed, const ModelConfig& config, float* values) const {
+  for (const Parameter& p : parameters_) {
+    float* tensor = values + p.offset;
+    switch (p.init) {
+      case Init::kOnes:
+        for (int64_t i = 0; i < p.size; ++i) tensor[i] = 1;
+        break;
+      case Init::kNormal: {
+        Random random(StreamSeed(seed, p.name));
+        for (int64_t i = 0; i < p.size; ++i) tensor[i] = static_cast<float>(config.init_std * random.TruncatedNormal());
+        break;
+      }
+      case Init::kCoefficients:
+        for (int i = 0; i < config.activation.order; ++i) tensor[i] = 1.0f / static_cast<float>(config.activation.order);
+        tensor[config.activation.order] = 0;
+        if (config.activation.kind == ActivationKind::kPolyPRelu) tensor[config.activation.order + 1] = 0.25f;
+        break;
+    }
+  }
+}
+
+}  // namespace polymoe
