@@ -1,0 +1,36 @@
+// Rows over OpenMP threads. The work of one row never depends on how rows are shared out, so results do not depend on the number of
+// threads; sums over rows go through partial results in a fixed partition and are added in its order.
+#ifndef POLYMOE_KERNELS_CPU_PARALLEL_H_
+#define POLYMOE_KERNELS_CPU_PARALLEL_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace polymoe::cpu {
+
+// f(i) for i in [0, count), on all threads when there is more than one unit of work.
+template <class F>
+void ParallelFor(int64_t count, const F& f) {
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t i = 0; i < count; ++i) f(i);
+}
+
+// f(begin, end) over blocks of `block` consecutive items.
+template <class F>
+void ParallelBlocks(int64_t count, int64_t block, const F& f) {
+  ParallelFor((count + block - 1) / block, [&](int64_t i) { f(i * block, std::min(count, (i + 1) * block)); });
+}
+
+// Memory for one call, kept by the thread that asks: it grows to the largest need once.
+template <class T>
+T* ThreadScratch(size_t count) {
+  thread_local std::vector<T> buffer;
+  if (buffer.size() < count) buffer.resize(count);
+  return buffer.data();
+}
+
+}  // namespace polymoe::cpu
+
+#endif  // POLYMOE_KERNELS_CPU_PARALLEL_H_
