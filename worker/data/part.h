@@ -1,0 +1,40 @@
+// The tokenised documents of one input file, between the two stages of a build. A part exists whole or not at all.
+#ifndef POLYMOE_WORKER_DATA_PART_H_
+#define POLYMOE_WORKER_DATA_PART_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "common/file.h"
+
+namespace polymoe {
+
+struct PartDocument {
+  uint64_t hash = 0;             // of the text
+  uint64_t bytes = 0;            // of the text
+  std::vector<uint32_t> tokens;  // with the end-of-document token
+};
+
+class PartWriter {
+ public:
+  static absl::StatusOr<PartWriter> Create(const std::string& path);
+  absl::Status Add(const PartDocument& document);
+  // Durable and in place when it returns.
+  absl::Status Finish();
+
+ private:
+  PartWriter(std::string path, OutputFile file) : path_(std::move(path)), file_(std::move(file)) {}
+  std::string path_;
+  OutputFile file_;
+};
+
+absl::Status ReadPart(const std::string& path, const std::function<absl::Status(const PartDocument&)>& visit);
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_DATA_PART_H_
