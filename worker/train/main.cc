@@ -1,0 +1,104 @@
+// polymoe-train: one rank of one job. Alone on a machine it needs a job file and nothing else.
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include <CLI/CLI.hpp>
+
+#include "polymoe/v1/job_spec.pb.h"
+#include "polymoe/v1/trainer.pb.h"
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/spec/job_file.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "worker/parallel/group.h"
+#include "worker/train/event_writer.h"
+#include "worker/train/reporter.h"
+#include "worker/train/trainer.h"
+
+namespace polymoe {
+namespace {
+
+enum ExitCode { kDone = 0, kFailed = 1, kBadInput = 2, kStopped = 3 };
+
+constexpr char kFooter[] = R"(Examples:
+  polymoe-train --spec job.yaml                    train; checkpoints go to ./checkpoints/NAME
+  polymoe-train --spec job.yaml --resume none      train again from scratch
+  OMP_NUM_THREADS=1 polymoe-train --spec job.yaml  with one thread
+
+SIGTERM and SIGINT finish the step, save a checkpoint and exit.
+Exit codes: 0 done, 1 failed, 2 bad job file or flags, 3 stopped on request.)";
+
+std::atomic<bool> stop_requested = false;
+
+void RequestStop(int) {
+  stop_requested.store(true, std::memory_order_relaxed);
+}
+
+struct Flags {
+  std::string spec, checkpoint_dir, resume = "auto", job;
+  uint32_t attempt = 1, rank = 0, world_size = 1;
+  int events_fd = -1;
+};
+
+absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, EventWriter& events) {
+  SingleGroup group;
+  Reporter reporter(file, Clock::Real(), events, flags.events_fd < 0 && isatty(STDERR_FILENO));
+  TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .resume = flags.resume};
+  if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
+  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), events, reporter));
+  return trainer->Run(stop_requested);
+}
+
+int Fail(const absl::Status& status, EventWriter& events) {
+  std::fprintf(stderr, "polymoe-train: %s\n", std::string(status.message()).c_str());
+  v1::TrainerEvent event;
+  event.set_error(std::string(status.message()));
+  events.Write(event);
+  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) ? kBadInput : kFailed;
+}
+
+int Run(const Flags& flags) {
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGTERM, RequestStop);
+  signal(SIGINT, RequestStop);
+  InitLog({.program = "polymoe-train"});
+  EventWriter events(flags.events_fd);
+  const absl::StatusOr<std::string> text = ReadFile(flags.spec);
+  if (!text.ok()) return Fail(absl::InvalidArgumentError(text.status().message()), events);
+  const absl::StatusOr<v1::JobFile> file = ParseJobFile(*text, flags.spec);
+  if (!file.ok()) return Fail(file.status(), events);
+  const absl::StatusOr<Outcome> outcome = TrainJob(flags, *file, events);
+  if (!outcome.ok()) return Fail(outcome.status(), events);
+  return *outcome == Outcome::kDone ? kDone : kStopped;
+}
+
+}  // namespace
+}  // namespace polymoe
+
+int main(int argc, char** argv) {
+  polymoe::Flags flags;
+  CLI::App app("Trains one rank of a PolyMoE job.", "polymoe-train");
+  app.footer(polymoe::kFooter);
+  app.set_version_flag("--version", polymoe::kVersion);
+  app.add_option("--spec", flags.spec, "job file (YAML)")->required()->type_name("FILE");
+  app.add_option("--checkpoint-dir", flags.checkpoint_dir, "where checkpoints go (default: checkpoints/NAME)")->type_name("DIR");
+  app.add_option("--resume", flags.resume,
+                 "auto: from the newest good checkpoint, if any; none: from scratch; or a checkpoint's path")
+      ->type_name("auto|none|PATH");
+  CLI::Option_group* daemon = app.add_option_group("set by polymoe-worker");
+  daemon->add_option("--job", flags.job, "job id");
+  daemon->add_option("--attempt", flags.attempt, "attempt number");
+  daemon->add_option("--rank", flags.rank, "rank of this process");
+  daemon->add_option("--world-size", flags.world_size, "ranks in all");
+  daemon->add_option("--events-fd", flags.events_fd, "descriptor for events");
+  CLI11_PARSE(app, argc, argv);
+  return polymoe::Run(flags);
+}

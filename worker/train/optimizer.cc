@@ -1,0 +1,33 @@
+#include "worker/train/optimizer.h"
+
+#include <cmath>
+
+namespace polymoe {
+
+Optimizer::Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops& ops)
+    : config_(config), ops_(ops), first_(table.total()), second_(table.total()) {
+  for (const Parameter& p : table.parameters()) {
+    if (!runs_.empty() && runs_.back().decay == p.decay) {
+      runs_.back().size += p.size;
+    } else {
+      runs_.push_back({p.offset, p.size, p.decay});
+    }
+  }
+}
+
+void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, const float* gradients, float* parameters) {
+  AdamWParams params{.learning_rate = static_cast<float>(learning_rate),
+                     .beta1 = static_cast<float>(config_.beta1),
+                     .beta2 = static_cast<float>(config_.beta2),
+                     .epsilon = static_cast<float>(config_.epsilon),
+                     .grad_scale = static_cast<float>(grad_scale),
+                     .bias_correction1 = static_cast<float>(1 - std::pow(config_.beta1, static_cast<double>(t))),
+                     .bias_correction2 = static_cast<float>(1 - std::pow(config_.beta2, static_cast<double>(t)))};
+  for (const Run& run : runs_) {
+    params.weight_decay = run.decay ? static_cast<float>(config_.weight_decay) : 0;
+    ops_.adamw(run.size, params, gradients + run.offset, parameters + run.offset, first_.data() + run.offset,
+               second_.data() + run.offset);
+  }
+}
+
+}  // namespace polymoe

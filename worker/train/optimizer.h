@@ -1,0 +1,43 @@
+// AdamW over the parameter table. PolyCom coefficients are not decayed, everything else is (arXiv 2411.03884's MoE recipe).
+#ifndef POLYMOE_WORKER_TRAIN_OPTIMIZER_H_
+#define POLYMOE_WORKER_TRAIN_OPTIMIZER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "worker/model/parameters.h"
+
+namespace polymoe {
+
+struct AdamWConfig {
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+};
+
+class Optimizer {
+ public:
+  Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops& ops);
+
+  // Update number t (from 1). `grad_scale` multiplies the gradients first. All buffers are [table.total()].
+  void Step(uint64_t t, double learning_rate, double grad_scale, const float* gradients, float* parameters);
+
+  // First and second moments, [table.total()].
+  float* first() { return first_.data(); }
+  float* second() { return second_.data(); }
+
+ private:
+  // Neighbouring parameters of one decay group, updated in one call.
+  struct Run {
+    int64_t offset, size;
+    bool decay;
+  };
+
+  const AdamWConfig config_;
+  const Ops& ops_;
+  std::vector<Run> runs_;
+  std::vector<float> first_, second_;
+};
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_TRAIN_OPTIMIZER_H_

@@ -1,0 +1,21 @@
+// The learning rate as a function of the tokens trained on. Pure.
+#ifndef POLYMOE_WORKER_TRAIN_SCHEDULE_H_
+#define POLYMOE_WORKER_TRAIN_SCHEDULE_H_
+
+#include <cstdint>
+
+namespace polymoe {
+
+namespace v1 {
+class TrainSpec;
+}
+
+// For the step whose first token is number `tokens` (from 0). Linear warm-up from 0 over warmup_tokens (its end is the peak), then
+//   constant  the peak
+//   cosine    half a cosine down to min_learning_rate_ratio * peak at train.tokens
+//   wsd       the peak, then a straight line down over the last decay_ratio of train.tokens
+double LearningRate(const v1::TrainSpec& train, uint64_t tokens);
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_TRAIN_SCHEDULE_H_

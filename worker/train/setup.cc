@@ -1,0 +1,103 @@
+#include "worker/train/setup.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "polymoe/v1/job_spec.pb.h"
+
+#include "common/check.h"
+#include "common/spec/model_shape.h"
+#include "common/status.h"
+#include "worker/data/loader.h"
+
+namespace polymoe {
+namespace {
+
+ActivationKind ToKind(v1::ActivationKind kind) {
+  switch (kind) {
+    case v1::ACTIVATION_KIND_RELU:
+      return ActivationKind::kRelu;
+    case v1::ACTIVATION_KIND_RELU2:
+      return ActivationKind::kRelu2;
+    case v1::ACTIVATION_KIND_GELU:
+      return ActivationKind::kGelu;
+    case v1::ACTIVATION_KIND_SWIGLU:
+      return ActivationKind::kSwiglu;
+    case v1::ACTIVATION_KIND_POLYRELU:
+      return ActivationKind::kPolyRelu;
+    case v1::ACTIVATION_KIND_POLYNORM:
+      return ActivationKind::kPolyNorm;
+    case v1::ACTIVATION_KIND_POLYPRELU:
+      return ActivationKind::kPolyPRelu;
+    case v1::ACTIVATION_KIND_POLYRELUNORM:
+      return ActivationKind::kPolyReluNorm;
+    default:
+      break;
+  }
+  POLYMOE_CHECK(false, "activation kind %d passed validation", kind);
+}
+
+absl::StatusOr<Dataset> OpenChecked(const std::string& path, const std::string& split, const v1::JobSpec& spec) {
+  POLYMOE_ASSIGN_OR_RETURN(Dataset dataset, Dataset::Open(path, split));
+  if (dataset.vocab_size() > spec.model().vocab()) {
+    return absl::InvalidArgumentError(absl::StrCat("spec.model.vocab is ", spec.model().vocab(), ", but the data in ", path,
+                                                   " has token ids up to ", dataset.vocab_size() - 1, "; set it to at least ",
+                                                   dataset.vocab_size()));
+  }
+  return dataset;
+}
+
+}  // namespace
+
+ModelConfig ToModelConfig(const v1::JobSpec& spec) {
+  const v1::ModelSpec& model = spec.model();
+  const bool moe = model.architecture() == v1::ARCHITECTURE_MOE;
+  return {.moe = moe,
+          .layers = static_cast<int>(model.layers()),
+          .hidden = static_cast<int>(model.hidden()),
+          .heads = static_cast<int>(model.heads()),
+          .ffn = static_cast<int>(FfnWidth(model)),
+          .experts = moe ? static_cast<int>(model.experts()) : 1,
+          .top_k = moe ? static_cast<int>(model.top_k()) : 1,
+          .vocab = static_cast<int>(model.vocab()),
+          .activation = {.kind = ToKind(model.activation().kind()),
+                         .order = static_cast<int>(model.activation().order()),
+                         .epsilon = static_cast<float>(model.activation().epsilon())},
+          .coefficients_per_expert = model.activation().coefficients() == v1::COEFFICIENT_SCOPE_EXPERT,
+          .rope_theta = static_cast<float>(model.rope_theta()),
+          .norm_epsilon = static_cast<float>(model.norm_epsilon()),
+          .init_std = static_cast<float>(model.init_std()),
+          .load_balance_loss = static_cast<float>(spec.train().load_balance_loss()),
+          .z_loss = static_cast<float>(spec.train().z_loss())};
+}
+
+std::string DescribeModel(const ModelConfig& c) {
+  return absl::StrCat(c.moe ? "moe" : "dense", " layers=", c.layers, " hidden=", c.hidden, " heads=", c.heads, " ffn=", c.ffn,
+                      " experts=", c.experts, " topK=", c.top_k, " vocab=", c.vocab,
+                      " activation=", static_cast<int>(c.activation.kind),
+                      " order=", c.activation.has_coefficients() ? c.activation.order : 0,
+                      " coefficientSets=", c.activation.has_coefficients() ? c.coefficient_sets() : 0);
+}
+
+absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec) {
+  const uint32_t length = spec.data().sequence_length();
+  absl::StatusOr<Dataset> train = OpenChecked(spec.data().train(), "train", spec);
+  if (!train.ok()) return Annotate(train.status(), "spec.data.train");
+  if (const auto windows = CountWindows(*train, length); !windows.ok()) return Annotate(windows.status(), "spec.data.train");
+  TrainingData data{.train = *std::move(train)};
+  for (int i = 0; i < spec.validation().sets_size(); ++i) {
+    const v1::ValidationSet& set = spec.validation().sets(i);
+    const std::string where = absl::StrCat("spec.validation.sets[", i, "] (", set.name(), ")");
+    absl::StatusOr<Dataset> dataset = OpenChecked(set.path(), set.split(), spec);
+    if (!dataset.ok()) return Annotate(dataset.status(), where);
+    const absl::StatusOr<uint64_t> windows = CountWindows(*dataset, length);
+    if (!windows.ok()) return Annotate(windows.status(), where);
+    const uint64_t wanted = std::max<uint64_t>(1, spec.validation().max_tokens() / length);
+    data.validation.push_back({set.name(), *std::move(dataset), std::min(*windows, wanted)});
+  }
+  return data;
+}
+
+}  // namespace polymoe

@@ -1,0 +1,40 @@
+// From a job file to what a trainer runs on. Every mismatch between the job and its data is found here, before the first step.
+#ifndef POLYMOE_WORKER_TRAIN_SETUP_H_
+#define POLYMOE_WORKER_TRAIN_SETUP_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "worker/data/dataset.h"
+#include "worker/model/config.h"
+
+namespace polymoe {
+
+namespace v1 {
+class JobSpec;
+}
+
+ModelConfig ToModelConfig(const v1::JobSpec& spec);
+
+// The model's shape in words, for checkpoints: two models with the same words have the same tensors.
+std::string DescribeModel(const ModelConfig& config);
+
+struct ValidationData {
+  std::string name;
+  Dataset dataset;
+  uint64_t windows = 0;  // read at each validation
+};
+
+struct TrainingData {
+  Dataset train;
+  std::vector<ValidationData> validation;
+};
+
+// Opens and checks all datasets of the job: long enough for a sequence, no token beyond spec.model.vocab.
+absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec);
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_TRAIN_SETUP_H_

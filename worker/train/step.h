@@ -1,0 +1,23 @@
+// What one optimiser step did.
+#ifndef POLYMOE_WORKER_TRAIN_STEP_H_
+#define POLYMOE_WORKER_TRAIN_STEP_H_
+
+#include <cstdint>
+
+namespace polymoe {
+
+struct StepResult {
+  uint64_t step = 0;        // its number, from 1
+  uint64_t tokens = 0;      // consumed up to and with it
+  double loss = 0;          // mean cross entropy of the global batch, nats
+  double load_balance = 0;  // unweighted router losses
+  double z = 0;
+  double grad_norm = 0;  // before clipping
+  double learning_rate = 0;
+  double seconds = 0;    // of the step
+  bool skipped = false;  // loss or gradient was not finite
+};
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_TRAIN_STEP_H_
