@@ -1,0 +1,41 @@
+// What readers see: an immutable picture of the cluster after a commit, and the feed of what each commit changed.
+#ifndef POLYMOE_SERVER_COORDINATOR_VIEW_H_
+#define POLYMOE_SERVER_COORDINATOR_VIEW_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "polymoe/v1/job.pb.h"
+#include "polymoe/v1/worker.pb.h"
+
+#include "server/store/store.h"
+
+namespace polymoe {
+
+struct View {
+  std::map<std::string, std::shared_ptr<const v1::Job>> jobs;  // by id
+  std::vector<v1::Worker> workers;                             // by name
+
+  // An id, or a name (the newest job of that name). Null when there is none.
+  std::shared_ptr<const v1::Job> Find(const std::string& id_or_name) const;
+};
+
+struct Committed {
+  std::shared_ptr<const View> view;
+  std::vector<std::shared_ptr<const v1::Job>> jobs;  // changed
+  std::vector<PointRow> points;
+  std::vector<LogRow> logs;
+};
+
+// Called on the coordinator's thread after each commit: quick, and never back into the coordinator.
+class CommitListener {
+ public:
+  virtual ~CommitListener() = default;
+  virtual void OnCommit(const Committed& committed) = 0;
+};
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_SERVER_COORDINATOR_VIEW_H_

@@ -1,0 +1,166 @@
+#include "server/services/job_service.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "common/spec/job_file.h"
+#include "server/services/call.h"
+#include "server/services/job_streams.h"
+
+namespace polymoe {
+namespace {
+
+constexpr uint32_t kDefaultPage = 100, kLargestPage = 1000;
+
+absl::Status NoSuchJob(const std::string& job) {
+  return absl::NotFoundError(absl::StrCat("there is no job '", job, "'; `polyctl ls` lists them"));
+}
+
+bool Matches(const v1::Job& job, const v1::ListJobsRequest& request) {
+  if (request.states_size() > 0 &&
+      std::find(request.states().begin(), request.states().end(), job.state()) == request.states().end()) {
+    return false;
+  }
+  const auto& labels = job.file().metadata().labels();
+  for (const auto& [key, value] : request.labels()) {
+    const auto it = labels.find(key);
+    if (it == labels.end() || it->second != value) return false;
+  }
+  return absl::StartsWith(job.file().metadata().name(), request.name_prefix());
+}
+
+// Where a page begins: behind this (time, id). Newest first, so later pages are older and a new job moves no page.
+std::pair<int64_t, std::string> PageKey(const v1::Job& job) {
+  return {job.created_ms(), job.id()};
+}
+
+absl::StatusOr<v1::ListJobsResponse> ListPage(const View& view, const v1::ListJobsRequest& request) {
+  std::vector<std::shared_ptr<const v1::Job>> jobs;
+  for (const auto& [id, job] : view.jobs) {
+    if (Matches(*job, request)) jobs.push_back(job);
+  }
+  std::sort(jobs.begin(), jobs.end(), [](const auto& a, const auto& b) { return PageKey(*a) > PageKey(*b); });
+  if (!request.page_token().empty()) {
+    const auto last = view.jobs.find(request.page_token());
+    if (last == view.jobs.end()) return absl::InvalidArgumentError("the page token is not one that List gave");
+    std::erase_if(jobs, [&](const auto& job) { return PageKey(*job) >= PageKey(*last->second); });
+  }
+  v1::ListJobsResponse response;
+  const size_t size = request.page_size() == 0 ? kDefaultPage : std::min(request.page_size(), kLargestPage);
+  for (size_t i = 0; i < std::min(size, jobs.size()); ++i) *response.add_jobs() = *jobs[i];
+  if (jobs.size() > size) response.set_next_page_token(jobs[size - 1]->id());
+  return response;
+}
+
+// What the scheduler would say to this job if it came now.
+v1::Waiting WouldWait(const View& view, const v1::JobFile& file) {
+  SchedulerInput input{.jobs = {{.id = "", .ranks = file.spec().resources().ranks()}}};
+  for (const v1::Worker& worker : view.workers) {
+    if (!worker.connected() || worker.draining()) continue;
+    OpenWorker open{.name = worker.name(), .slots = static_cast<uint32_t>(worker.slots_size())};
+    for (int i = worker.running_size(); i < worker.slots_size(); ++i) open.free_slots.push_back(i);
+    input.workers.push_back(std::move(open));
+  }
+  const Plan plan = Schedule(input, {}, 0);
+  v1::Waiting waiting;
+  if (plan.waits.empty()) return waiting;
+  waiting.set_reason(plan.waits[0].kind == WaitKind::kNoWorkers         ? v1::WAIT_REASON_NO_WORKERS
+                     : plan.waits[0].kind == WaitKind::kClusterTooSmall ? v1::WAIT_REASON_CLUSTER_TOO_SMALL
+                                                                        : v1::WAIT_REASON_SLOTS_BUSY);
+  waiting.set_detail(plan.waits[0].detail);
+  return waiting;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* JobServiceImpl::Submit(grpc::CallbackServerContext* context, const v1::SubmitRequest* request,
+                                                 v1::SubmitResponse* response) {
+  const Call call(metrics_, "JobService/Submit", context);
+  v1::SubmitRequest complete = *request;
+  absl::Status valid = CompleteJobFile(complete.mutable_file());
+  if (valid.ok() && complete.request_id().empty())
+    valid = absl::InvalidArgumentError("requestId is missing: a UUID that makes a repeated submit safe");
+  if (!valid.ok()) {
+    call.Finish(valid);
+  } else {
+    coordinator_.Submit(complete,
+                        [call, response](absl::StatusOr<v1::SubmitResponse> answer) { call.Finish(std::move(answer), response); });
+  }
+  return call.reactor();
+}
+
+grpc::ServerUnaryReactor* JobServiceImpl::Validate(grpc::CallbackServerContext* context, const v1::ValidateRequest* request,
+                                                   v1::ValidateResponse* response) {
+  const Call call(metrics_, "JobService/Validate", context);
+  *response->mutable_file() = request->file();
+  const absl::Status valid = CompleteJobFile(response->mutable_file());
+  if (valid.ok()) {
+    const v1::Waiting waiting = WouldWait(*coordinator_.view(), response->file());
+    if (waiting.reason() != v1::WAIT_REASON_UNSPECIFIED) *response->mutable_would_wait() = waiting;
+  }
+  call.Finish(valid);
+  return call.reactor();
+}
+
+grpc::ServerUnaryReactor* JobServiceImpl::Get(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
+                                              v1::Job* response) {
+  const Call call(metrics_, "JobService/Get", context);
+  const std::shared_ptr<const v1::Job> job = coordinator_.view()->Find(request->job());
+  if (job != nullptr) *response = *job;
+  call.Finish(job == nullptr ? NoSuchJob(request->job()) : absl::OkStatus());
+  return call.reactor();
+}
+
+grpc::ServerUnaryReactor* JobServiceImpl::List(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
+                                               v1::ListJobsResponse* response) {
+  const Call call(metrics_, "JobService/List", context);
+  call.Finish(ListPage(*coordinator_.view(), *request), response);
+  return call.reactor();
+}
+
+grpc::ServerUnaryReactor* JobServiceImpl::Cancel(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
+                                                 v1::Job* response) {
+  const Call call(metrics_, "JobService/Cancel", context);
+  coordinator_.Cancel(request->job(),
+                      [call, response](absl::StatusOr<v1::Job> answer) { call.Finish(std::move(answer), response); });
+  return call.reactor();
+}
+
+grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobServiceImpl::Watch(grpc::CallbackServerContext*,
+                                                                       const v1::WatchJobsRequest* request) {
+  const std::shared_ptr<const View> view = coordinator_.view();
+  std::set<std::string> ids;
+  for (const std::string& name : request->jobs()) {
+    const std::shared_ptr<const v1::Job> job = view->Find(name);
+    if (job == nullptr) {
+      const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::set<std::string>{}));
+      stream->End(ToGrpc(NoSuchJob(name)));
+      return stream.get();
+    }
+    ids.insert(job->id());
+  }
+  const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::move(ids)));
+  coordinator_.AddListener(stream);
+  stream->ShowAll(*coordinator_.view());  // after the listener is there, so that no change falls between
+  return stream.get();
+}
+
+grpc::ServerWriteReactor<v1::LogLine>* JobServiceImpl::StreamLogs(grpc::CallbackServerContext*,
+                                                                  const v1::StreamLogsRequest* request) {
+  const std::shared_ptr<const v1::Job> job = coordinator_.view()->Find(request->job());
+  const auto stream = StreamWriter<v1::LogLine>::Open(std::make_shared<LogFollow>(*request, job == nullptr ? "" : job->id()));
+  if (job == nullptr) {
+    stream->End(ToGrpc(NoSuchJob(request->job())));
+    return stream.get();
+  }
+  if (request->follow()) coordinator_.AddListener(stream);
+  const auto rows = coordinator_.store().ReadLogs(job->id(), request->attempt(), request->rank());
+  stream->ShowHistory(rows, *coordinator_.view());
+  return stream.get();
+}
+
+}  // namespace polymoe

@@ -1,0 +1,245 @@
+// The life of an attempt: launched on slots that are all taken in one step, told to stop at its first failure, over when every rank is
+// accounted for; then the job is done, tried again, or given up.
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/check.h"
+#include "server/state/cluster.h"
+
+namespace polymoe {
+namespace {
+
+constexpr double kLongestBackoffMs = 5 * 60 * 1000;
+constexpr int kBadSpecExit = 2;  // of polymoe-train: another try would end the same way
+
+template <class Ranks>
+bool Contains(const Ranks& ranks, uint32_t rank) {
+  return std::find(ranks.begin(), ranks.end(), rank) != ranks.end();
+}
+
+const v1::Placement* PlacementOf(const v1::Attempt& attempt, uint32_t rank) {
+  for (const v1::Placement& placement : attempt.placements()) {
+    if (placement.rank() == rank) return &placement;
+  }
+  return nullptr;
+}
+
+std::string DescribeExit(const v1::RankExited& exited) {
+  const v1::ExitInfo& exit = exited.exit();
+  std::string text = absl::StrCat("rank ", exit.rank(), " on ", exit.worker(),
+                                  exit.signal() != 0 ? absl::StrCat(" was killed by signal ", exit.signal())
+                                                     : absl::StrCat(" exited with code ", exit.exit_code()));
+  if (!exited.error().empty()) absl::StrAppend(&text, ": ", exited.error());
+  return text;
+}
+
+bool WasLost(v1::EndReason reason) {
+  return reason == v1::END_REASON_WORKER_LOST || reason == v1::END_REASON_WORKER_DRAINED || reason == v1::END_REASON_START_TIMEOUT;
+}
+
+}  // namespace
+
+v1::Attempt* Cluster::Live(v1::Job& job) {
+  if (job.attempts().empty()) return nullptr;
+  v1::Attempt* attempt = job.mutable_attempts(job.attempts_size() - 1);
+  return attempt->ended_ms() == 0 ? attempt : nullptr;
+}
+
+void Cluster::Launch(v1::Job& job, const Start& start, int64_t now_ms) {
+  POLYMOE_CHECK(Live(job) == nullptr, "job %s is placed twice", job.id().c_str());
+  v1::Attempt& attempt = *job.add_attempts();
+  attempt.set_number(job.attempts_size());
+  attempt.set_started_ms(now_ms);
+  std::map<std::string, v1::CoordinatorMessage> launches;
+  for (size_t rank = 0; rank < start.slots.size(); ++rank) {
+    const SlotRef& slot = start.slots[rank];
+    POLYMOE_CHECK(!BusySlots(slot.worker).contains(slot.slot), "slot %u of %s is taken", slot.slot, slot.worker.c_str());
+    v1::Placement& placement = *attempt.add_placements();
+    placement.set_rank(static_cast<uint32_t>(rank));
+    placement.set_worker(slot.worker);
+    placement.set_slot(slot.slot);
+    placement.set_instance(workers_.at(slot.worker).instance);
+    *launches[slot.worker].mutable_launch()->add_placements() = placement;
+  }
+  for (auto& [worker, message] : launches) {
+    v1::Launch& launch = *message.mutable_launch();
+    launch.set_job(job.id());
+    launch.set_attempt(attempt.number());
+    *launch.mutable_file() = job.file();
+    launch.set_world_size(static_cast<uint32_t>(start.slots.size()));
+    launch.set_resume_path(job.checkpoint().path());
+    Send(worker, std::move(message));
+  }
+  job.set_state(v1::JOB_STATE_STARTING);
+  job.clear_waiting();
+  Changed(job);
+}
+
+void Cluster::HandleReport(const std::string& worker, const v1::Report& report, int64_t now_ms) {
+  v1::CoordinatorMessage ack;
+  ack.mutable_report_ack()->set_sequence(report.sequence());
+  Send(worker, std::move(ack));
+  const auto it = jobs_.find(report.rank().job());
+  if (it == jobs_.end() || report.rank().attempt() == 0 ||
+      report.rank().attempt() > static_cast<uint32_t>(it->second.attempts_size()))
+    return;
+  StoreReport(report);
+  v1::Job& job = it->second;
+  v1::Attempt* attempt = Live(job);
+  // An older attempt changes nothing any more; nor does a rank that was given up with its worker.
+  if (attempt == nullptr || attempt->number() != report.rank().attempt()) return;
+  const v1::Placement* placement = PlacementOf(*attempt, report.rank().rank());
+  if (placement == nullptr || placement->worker() != worker || Contains(attempt->ended_ranks(), report.rank().rank())) return;
+  switch (report.body_case()) {
+    case v1::Report::kStarted:
+      if (report.rank().rank() == 0) attempt->set_start_step(report.started().start_step());
+      if (!Contains(attempt->started_ranks(), report.rank().rank())) attempt->add_started_ranks(report.rank().rank());
+      if (attempt->started_ranks_size() == attempt->placements_size() && job.state() == v1::JOB_STATE_STARTING) {
+        job.set_state(v1::JOB_STATE_RUNNING);
+      }
+      Changed(job);
+      break;
+    case v1::Report::kPoints:
+      OnPoints(job, report.points());
+      break;
+    case v1::Report::kCheckpoint:
+      if (report.checkpoint().step() <= job.checkpoint().step()) break;
+      job.mutable_checkpoint()->set_step(report.checkpoint().step());
+      job.mutable_checkpoint()->set_tokens(report.checkpoint().tokens());
+      job.mutable_checkpoint()->set_path(report.checkpoint().path());
+      job.mutable_checkpoint()->set_attempt(attempt->number());
+      job.mutable_checkpoint()->set_committed_ms(now_ms);
+      Changed(job);
+      break;
+    case v1::Report::kExited:
+      OnExited(job, *attempt, report.exited(), now_ms);
+      break;
+    default:
+      break;
+  }
+}
+
+void Cluster::StoreReport(const v1::Report& report) {
+  if (report.has_points()) {
+    const v1::StepPoints& p = report.points();
+    for (const auto& [name, value] : p.values()) {
+      effects_.points.push_back({report.rank().job(), name, {report.rank().attempt(), p.step(), p.tokens(), p.time_ms(), value}});
+    }
+  } else if (report.has_log()) {
+    const v1::LogLine& line = report.log();
+    effects_.logs.push_back(
+        {report.rank().job(), report.rank().attempt(), report.rank().rank(), line.number(), line.time_ms(), line.text()});
+  }
+}
+
+void Cluster::OnPoints(v1::Job& job, const v1::StepPoints& points) {
+  v1::Progress& progress = *job.mutable_progress();
+  progress.set_step(points.step());
+  progress.set_tokens(points.tokens());
+  for (const auto& [name, value] : points.values()) {
+    if (name == "loss") progress.set_loss(value);
+    if (name == "tokens_per_second") progress.set_tokens_per_second(value);
+    if (name.starts_with("val_loss/")) (*progress.mutable_validation_loss())[name.substr(sizeof("val_loss/") - 1)] = value;
+  }
+  Changed(job);
+}
+
+void Cluster::OnExited(v1::Job& job, v1::Attempt& attempt, const v1::RankExited& exited, int64_t now_ms) {
+  const bool failed = exited.exit().exit_code() != 0;
+  if (failed && !attempt.stopping()) {
+    if (exited.stopped()) {
+      // Not by our order: its daemon drained, or gave the rank up when it could not reach us.
+      StopAttempt(job, attempt, v1::END_REASON_WORKER_DRAINED,
+                  absl::StrCat("worker ", exited.exit().worker(), " stopped its ranks"));
+    } else {
+      *attempt.mutable_exit() = exited.exit();
+      StopAttempt(job, attempt, v1::END_REASON_TRAINER_FAILED, DescribeExit(exited));
+    }
+  }
+  EndRank(job, attempt, exited.exit().rank(), now_ms);
+}
+
+void Cluster::StopAttempt(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message) {
+  if (attempt.stopping()) return;
+  attempt.set_stopping(true);
+  attempt.set_end_reason(reason);
+  if (!message.empty()) job.set_message(message);
+  std::set<std::string> workers;
+  for (const v1::Placement& placement : attempt.placements()) {
+    if (!Contains(attempt.ended_ranks(), placement.rank())) workers.insert(placement.worker());
+  }
+  for (const std::string& worker : workers) {
+    v1::CoordinatorMessage stop;
+    stop.mutable_stop()->set_job(job.id());
+    stop.mutable_stop()->set_attempt(attempt.number());
+    stop.mutable_stop()->set_grace_ms(config_.stop_grace_ms);
+    Send(worker, std::move(stop));
+  }
+  Changed(job);
+}
+
+void Cluster::EndRank(v1::Job& job, v1::Attempt& attempt, uint32_t rank, int64_t now_ms) {
+  attempt.add_ended_ranks(rank);
+  Changed(job);
+  if (attempt.ended_ranks_size() == attempt.placements_size()) EndAttempt(job, attempt, now_ms);
+}
+
+void Cluster::LoseRanks(const std::string& worker, const std::string& why, int64_t now_ms,
+                        const std::function<bool(const v1::Placement&)>& keep) {
+  for (auto& [id, job] : jobs_) {
+    v1::Attempt* attempt = Live(job);
+    if (attempt == nullptr) continue;
+    const auto placements = attempt->placements();
+    for (const v1::Placement& placement : placements) {
+      if (placement.worker() != worker || keep(placement) || Contains(attempt->ended_ranks(), placement.rank())) continue;
+      StopAttempt(job, *attempt, v1::END_REASON_WORKER_LOST, why);
+      EndRank(job, *attempt, placement.rank(), now_ms);
+    }
+  }
+}
+
+void Cluster::EndAttempt(v1::Job& job, v1::Attempt& attempt, int64_t now_ms) {
+  attempt.set_ended_ms(now_ms);
+  if (attempt.end_reason() == v1::END_REASON_UNSPECIFIED) attempt.set_end_reason(v1::END_REASON_COMPLETED);
+  effects_.attempt_ends.push_back(attempt.end_reason());
+  if (attempt.end_reason() == v1::END_REASON_COMPLETED) {
+    Finish(job, v1::JOB_STATE_SUCCEEDED, "", now_ms);
+  } else if (job.cancel_requested()) {
+    Finish(job, v1::JOB_STATE_CANCELLED, "cancelled by request", now_ms);
+  } else {
+    Retry(job, attempt, now_ms);
+  }
+}
+
+void Cluster::Retry(v1::Job& job, const v1::Attempt& attempt, int64_t now_ms) {
+  const v1::RestartSpec& restart = job.file().spec().restart();
+  const bool lost = WasLost(attempt.end_reason());
+  lost ? job.set_worker_losses(job.worker_losses() + 1) : job.set_failures(job.failures() + 1);
+  const uint32_t used = lost ? job.worker_losses() : job.failures();
+  const uint32_t allowed = lost ? restart.max_worker_losses() : restart.max_failures();
+  if (attempt.end_reason() == v1::END_REASON_TRAINER_FAILED && attempt.exit().exit_code() == kBadSpecExit) {
+    return Finish(job, v1::JOB_STATE_FAILED, absl::StrCat(job.message(), " (not retried: it would end the same way)"), now_ms);
+  }
+  if (used > allowed) {
+    return Finish(job, v1::JOB_STATE_FAILED,
+                  absl::StrCat(job.message(), " (given up after ", used, lost ? " lost" : " failed", " attempts)"), now_ms);
+  }
+  const double backoff = std::min(kLongestBackoffMs, restart.backoff_seconds() * 1000 * std::pow(2.0, used - 1.0));
+  job.set_state(v1::JOB_STATE_PENDING);
+  job.mutable_waiting()->set_reason(v1::WAIT_REASON_BACKOFF);
+  job.mutable_waiting()->set_detail(absl::StrCat("attempt ", attempt.number(), " ended: ", job.message()));
+  job.mutable_waiting()->set_until_ms(now_ms + static_cast<int64_t>(backoff));
+  Changed(job);
+}
+
+void Cluster::Finish(v1::Job& job, v1::JobState state, const std::string& message, int64_t now_ms) {
+  job.set_state(state);
+  job.set_message(message);
+  job.clear_waiting();
+  job.set_finished_ms(now_ms);
+  Changed(job);
+}
+
+}  // namespace polymoe

@@ -1,0 +1,230 @@
+// Submitting, cancelling, workers coming and going, and the tick. What happens to attempts is in attempts.cc.
+#include "server/state/cluster.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/util/message_differencer.h"
+
+#include "common/status.h"
+
+namespace polymoe {
+namespace {
+
+v1::WaitReason ToReason(WaitKind kind) {
+  switch (kind) {
+    case WaitKind::kNoWorkers:
+      return v1::WAIT_REASON_NO_WORKERS;
+    case WaitKind::kClusterTooSmall:
+      return v1::WAIT_REASON_CLUSTER_TOO_SMALL;
+    case WaitKind::kSlotsBusy:
+      return v1::WAIT_REASON_SLOTS_BUSY;
+    case WaitKind::kBehindOtherJob:
+      return v1::WAIT_REASON_BEHIND_OTHER_JOB;
+    case WaitKind::kBackoff:
+      return v1::WAIT_REASON_BACKOFF;
+  }
+  return v1::WAIT_REASON_UNSPECIFIED;
+}
+
+}  // namespace
+
+bool IsFinal(v1::JobState state) {
+  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_CANCELLED;
+}
+
+void Cluster::Restore(v1::Job job, const std::string& request_id, int64_t now_ms) {
+  if (const v1::Attempt* attempt = Live(job); attempt != nullptr) {
+    for (const v1::Placement& placement : attempt->placements()) {
+      workers_[placement.worker()].instance = placement.instance();
+      workers_[placement.worker()].last_seen_ms = now_ms;
+    }
+  }
+  by_request_[request_id] = job.id();
+  request_ids_[job.id()] = request_id;
+  const std::string id = job.id();
+  jobs_[id] = std::move(job);
+}
+
+absl::StatusOr<v1::SubmitResponse> Cluster::Submit(const v1::SubmitRequest& request, const std::string& id, int64_t now_ms) {
+  v1::SubmitResponse response;
+  if (const auto known = by_request_.find(request.request_id()); known != by_request_.end()) {
+    const v1::Job& job = jobs_.at(known->second);
+    if (!google::protobuf::util::MessageDifferencer::Equals(job.file(), request.file())) {
+      return absl::AlreadyExistsError(absl::StrCat("request id ", request.request_id(), " was used for job ", job.id(),
+                                                   " with another job file; use a new request id"));
+    }
+    *response.mutable_job() = job;
+    response.set_existed(true);
+    return response;
+  }
+  v1::Job& job = jobs_[id];
+  job.set_id(id);
+  *job.mutable_file() = request.file();
+  job.set_state(v1::JOB_STATE_PENDING);
+  job.mutable_waiting()->set_reason(v1::WAIT_REASON_NOT_YET_SCHEDULED);
+  job.mutable_waiting()->set_detail("submitted, not yet considered");
+  job.mutable_progress()->set_tokens_target(request.file().spec().train().tokens());
+  job.set_created_ms(now_ms);
+  by_request_[request.request_id()] = id;
+  request_ids_[id] = request.request_id();
+  Changed(job);
+  *response.mutable_job() = job;
+  return response;
+}
+
+absl::StatusOr<v1::Job> Cluster::Cancel(const std::string& id_or_name, int64_t now_ms) {
+  const std::string id = Resolve(id_or_name);
+  if (id.empty()) return absl::NotFoundError(absl::StrCat("there is no job '", id_or_name, "'; `polyctl ls` lists them"));
+  v1::Job& job = jobs_.at(id);
+  if (IsFinal(job.state()) || job.cancel_requested()) return job;
+  job.set_cancel_requested(true);
+  Changed(job);
+  if (v1::Attempt* attempt = Live(job); attempt != nullptr) {
+    StopAttempt(job, *attempt, v1::END_REASON_CANCELLED, "");
+  } else {
+    Finish(job, v1::JOB_STATE_CANCELLED, "cancelled by request", now_ms);
+  }
+  return job;
+}
+
+void Cluster::Register(const v1::Register& message, int64_t now_ms) {
+  WorkerState& worker = workers_[message.worker()];
+  worker.instance = message.instance();
+  worker.host = message.host();
+  worker.version = message.version();
+  worker.slots.assign(message.slots().begin(), message.slots().end());
+  worker.connected = true;
+  worker.draining = false;
+  worker.last_seen_ms = now_ms;
+  // Ranks that an earlier start of this daemon ran went with it.
+  LoseRanks(message.worker(), absl::StrCat("worker ", message.worker(), " was restarted"), now_ms,
+            [&](const v1::Placement& placement) { return placement.instance() == message.instance(); });
+  v1::CoordinatorMessage answer;
+  v1::Registered& registered = *answer.mutable_registered();
+  registered.set_lease_ms(config_.lease_ms);
+  registered.set_heartbeat_ms(config_.heartbeat_ms);
+  for (const v1::RankRef& rank : message.running()) {
+    const auto job = jobs_.find(rank.job());
+    const v1::Attempt* attempt = job == jobs_.end() ? nullptr : Live(job->second);
+    if (attempt == nullptr || attempt->number() != rank.attempt() || attempt->stopping()) *registered.add_stop() = rank;
+  }
+  Send(message.worker(), std::move(answer));
+}
+
+void Cluster::Disconnect(const std::string& worker) {
+  // Its ranks go on until the lease runs out: it may come back.
+  if (const auto it = workers_.find(worker); it != workers_.end()) it->second.connected = false;
+}
+
+void Cluster::Heartbeat(const std::string& worker, uint64_t sequence, int64_t now_ms) {
+  workers_.at(worker).last_seen_ms = now_ms;
+  v1::CoordinatorMessage answer;
+  answer.mutable_heartbeat_ack()->set_sequence(sequence);
+  Send(worker, std::move(answer));
+}
+
+void Cluster::SetDraining(const std::string& worker) {
+  workers_.at(worker).draining = true;
+}
+
+absl::Status Cluster::Drain(const std::string& worker) {
+  const auto it = workers_.find(worker);
+  if (it == workers_.end())
+    return absl::NotFoundError(absl::StrCat("there is no worker '", worker, "'; `polyctl workers` lists them"));
+  it->second.draining = true;
+  v1::CoordinatorMessage message;
+  message.mutable_drain();
+  Send(worker, std::move(message));
+  return absl::OkStatus();
+}
+
+void Cluster::Tick(int64_t now_ms) {
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    if (now_ms - it->second.last_seen_ms < config_.lease_ms) {
+      ++it;
+      continue;
+    }
+    const std::string name = it->first;
+    LoseRanks(name, absl::StrCat("worker ", name, " was silent for ", config_.lease_ms, " ms"), now_ms,
+              [](const v1::Placement&) { return false; });
+    it = workers_.erase(it);
+  }
+  for (auto& [id, job] : jobs_) {
+    v1::Attempt* attempt = Live(job);
+    if (attempt != nullptr && job.state() == v1::JOB_STATE_STARTING && !attempt->stopping() &&
+        now_ms - attempt->started_ms() >= config_.start_timeout_ms) {
+      StopAttempt(job, *attempt, v1::END_REASON_START_TIMEOUT,
+                  absl::StrCat("only ", attempt->started_ranks_size(), " of ", attempt->placements_size(), " ranks came up within ",
+                               config_.start_timeout_ms / 1000, " s"));
+    }
+  }
+  const Plan plan = Schedule(SchedulerView(), config_.scheduler, now_ms);
+  for (const Start& start : plan.starts) Launch(jobs_.at(start.job), start, now_ms);
+  for (const Wait& wait : plan.waits) {
+    v1::Job& job = jobs_.at(wait.job);
+    // The countdown of a backoff alone is no news: its end is in until_ms.
+    if (job.waiting().reason() == ToReason(wait.kind) && (wait.kind == WaitKind::kBackoff || job.waiting().detail() == wait.detail))
+      continue;
+    job.mutable_waiting()->set_reason(ToReason(wait.kind));
+    job.mutable_waiting()->set_detail(wait.detail);
+    Changed(job);
+  }
+}
+
+SchedulerInput Cluster::SchedulerView() const {
+  SchedulerInput input;
+  for (const auto& [id, job] : jobs_) {
+    if (job.state() != v1::JOB_STATE_PENDING) continue;
+    const int64_t since = job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
+    input.jobs.push_back({id, job.file().spec().resources().ranks(), since, job.waiting().until_ms()});
+  }
+  std::sort(input.jobs.begin(), input.jobs.end(), [&](const WaitingJob& a, const WaitingJob& b) {
+    return std::make_tuple(jobs_.at(a.id).created_ms(), a.id) < std::make_tuple(jobs_.at(b.id).created_ms(), b.id);
+  });
+  for (const auto& [name, worker] : workers_) {
+    if (!worker.connected || worker.draining) continue;
+    OpenWorker open{.name = name, .slots = static_cast<uint32_t>(worker.slots.size())};
+    const std::set<uint32_t> busy = BusySlots(name);
+    for (const v1::Slot& slot : worker.slots) {
+      if (!busy.contains(slot.index())) open.free_slots.push_back(slot.index());
+    }
+    input.workers.push_back(std::move(open));
+  }
+  return input;
+}
+
+std::string Cluster::Resolve(const std::string& id_or_name) const {
+  if (jobs_.contains(id_or_name)) return id_or_name;
+  const v1::Job* newest = nullptr;
+  for (const auto& [id, job] : jobs_) {
+    if (job.file().metadata().name() == id_or_name && (newest == nullptr || job.created_ms() >= newest->created_ms()))
+      newest = &job;
+  }
+  return newest == nullptr ? "" : newest->id();
+}
+
+std::set<uint32_t> Cluster::BusySlots(const std::string& worker) const {
+  std::set<uint32_t> busy;
+  for (const auto& [id, job] : jobs_) {
+    if (job.attempts().empty() || job.attempts().rbegin()->ended_ms() != 0) continue;
+    const v1::Attempt& attempt = *job.attempts().rbegin();
+    for (const v1::Placement& placement : attempt.placements()) {
+      const auto& ended = attempt.ended_ranks();
+      if (placement.worker() == worker && std::find(ended.begin(), ended.end(), placement.rank()) == ended.end())
+        busy.insert(placement.slot());
+    }
+  }
+  return busy;
+}
+
+void Cluster::Changed(v1::Job& job) {
+  if (effects_.jobs.insert(job.id()).second) job.set_revision(job.revision() + 1);
+}
+
+void Cluster::Send(const std::string& worker, v1::CoordinatorMessage message) {
+  effects_.messages.emplace_back(worker, std::move(message));
+}
+
+}  // namespace polymoe

@@ -1,0 +1,116 @@
+// The coordinator's state and every change that it can go through. Pure: no I/O, no clock (`now_ms` is passed in), no randomness; one
+// thread. What a change means for others collects in Effects, which the coordinator commits and then sends.
+//
+// What must survive a restart is in the jobs (v1::Job); workers are known again once they register.
+#ifndef POLYMOE_SERVER_STATE_CLUSTER_H_
+#define POLYMOE_SERVER_STATE_CLUSTER_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "polymoe/v1/job.pb.h"
+#include "polymoe/v1/worker.pb.h"
+
+#include "server/scheduler/schedule.h"
+#include "server/store/store.h"
+
+namespace polymoe {
+
+struct ClusterConfig {
+  int64_t lease_ms = 10'000;
+  int64_t heartbeat_ms = 1'000;
+  int64_t start_timeout_ms = 120'000;
+  int64_t stop_grace_ms = 30'000;
+  SchedulerConfig scheduler;
+};
+
+struct WorkerState {
+  std::string instance, host, version;
+  std::vector<v1::Slot> slots;
+  bool connected = false;  // has a stream
+  bool draining = false;
+  int64_t last_seen_ms = 0;  // lost at last_seen_ms + lease
+};
+
+// What the changes since the last Take() lead to.
+struct Effects {
+  std::set<std::string> jobs;    // changed
+  std::vector<PointRow> points;  // to store
+  std::vector<LogRow> logs;
+  std::vector<std::pair<std::string, v1::CoordinatorMessage>> messages;  // worker, message; after the commit
+  std::vector<v1::EndReason> attempt_ends;
+};
+
+class Cluster {
+ public:
+  explicit Cluster(const ClusterConfig& config) : config_(config) {}
+
+  // A job from the store, at start. Its workers get one lease from `now_ms` to come back.
+  void Restore(v1::Job job, const std::string& request_id, int64_t now_ms);
+
+  // `id` is used if the request is new. ALREADY_EXISTS for a known request id with another file.
+  absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request, const std::string& id, int64_t now_ms);
+  absl::StatusOr<v1::Job> Cancel(const std::string& job, int64_t now_ms);
+
+  // A worker's stream opened; answers Registered.
+  void Register(const v1::Register& message, int64_t now_ms);
+  void Disconnect(const std::string& worker);
+  void Heartbeat(const std::string& worker, uint64_t sequence, int64_t now_ms);
+  void HandleReport(const std::string& worker, const v1::Report& report, int64_t now_ms);
+  void SetDraining(const std::string& worker);
+  // NOT_FOUND for a worker that is not known. Tells it to drain.
+  absl::Status Drain(const std::string& worker);
+
+  // Ends what has run out: leases, start timeouts. Then places waiting jobs.
+  void Tick(int64_t now_ms);
+
+  Effects Take() { return std::exchange(effects_, {}); }
+
+  const std::map<std::string, v1::Job>& jobs() const { return jobs_; }
+  const std::map<std::string, WorkerState>& workers() const { return workers_; }
+  const std::string& request_id(const std::string& job) const { return request_ids_.at(job); }
+
+  // An id, or a name (the newest job of that name). Empty when there is none.
+  std::string Resolve(const std::string& id_or_name) const;
+  // Slots of a worker that hold a rank which has not ended.
+  std::set<uint32_t> BusySlots(const std::string& worker) const;
+
+ private:
+  v1::Attempt* Live(v1::Job& job);  // newest attempt if it has not ended
+  void Changed(v1::Job& job);
+  void Send(const std::string& worker, v1::CoordinatorMessage message);
+  void StoreReport(const v1::Report& report);
+  void OnPoints(v1::Job& job, const v1::StepPoints& points);
+  void OnExited(v1::Job& job, v1::Attempt& attempt, const v1::RankExited& exited, int64_t now_ms);
+  void StopAttempt(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message);
+  void EndRank(v1::Job& job, v1::Attempt& attempt, uint32_t rank, int64_t now_ms);
+  void EndAttempt(v1::Job& job, v1::Attempt& attempt, int64_t now_ms);
+  void Retry(v1::Job& job, const v1::Attempt& attempt, int64_t now_ms);
+  void Finish(v1::Job& job, v1::JobState state, const std::string& message, int64_t now_ms);
+  // Ranks on `worker` that fail `keep` are gone with it.
+  void LoseRanks(const std::string& worker, const std::string& why, int64_t now_ms,
+                 const std::function<bool(const v1::Placement&)>& keep);
+  SchedulerInput SchedulerView() const;
+  void Launch(v1::Job& job, const Start& start, int64_t now_ms);
+
+  const ClusterConfig config_;
+  std::map<std::string, v1::Job> jobs_;
+  std::map<std::string, std::string> request_ids_;  // by job
+  std::map<std::string, std::string> by_request_;   // job by request id
+  std::map<std::string, WorkerState> workers_;
+  Effects effects_;
+};
+
+bool IsFinal(v1::JobState state);
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_SERVER_STATE_CLUSTER_H_
