@@ -148,7 +148,11 @@ int main(int argc, char** argv) {
   app.add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
   app.add_option("--address-file", flags.address_file, "written when ready: JSON with the addresses really used")
       ->type_name("FILE");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
   polymoe::InitLog(
       {.format = flags.log_format == "json" ? polymoe::LogFormat::kJson : polymoe::LogFormat::kText, .program = "polymoe-server"});
   const absl::Status status = polymoe::Serve(flags);

@@ -1,6 +1,6 @@
 // polymoe-train: one rank of one job. Alone on a machine it needs a job file and nothing else.
+#include <omp.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -31,7 +31,7 @@ enum ExitCode { kDone = 0, kFailed = 1, kBadInput = 2, kStopped = 3 };
 constexpr char kFooter[] = R"(Examples:
   polymoe-train --spec job.yaml                    train; checkpoints go to ./checkpoints/NAME
   polymoe-train --spec job.yaml --resume none      train again from scratch
-  OMP_NUM_THREADS=1 polymoe-train --spec job.yaml  with one thread
+  polymoe-train --spec job.yaml --threads 1        with one thread
 
 SIGTERM and SIGINT finish the step, save a checkpoint and exit.
 Exit codes: 0 done, 1 failed, 2 bad job file or flags, 3 stopped on request.)";
@@ -43,8 +43,9 @@ void RequestStop(int) {
 }
 
 struct Flags {
-  std::string spec, checkpoint_dir, resume = "auto", job;
+  std::string spec, checkpoint_dir, resume = "auto", job, server;
   uint32_t attempt = 1, rank = 0, world_size = 1;
+  int threads = 0;
   int events_fd = -1;
 };
 
@@ -66,6 +67,7 @@ int Fail(const absl::Status& status, EventWriter& events) {
 }
 
 int Run(const Flags& flags) {
+  if (flags.threads > 0) omp_set_num_threads(flags.threads);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGTERM, RequestStop);
   signal(SIGINT, RequestStop);
@@ -93,12 +95,18 @@ int main(int argc, char** argv) {
   app.add_option("--resume", flags.resume,
                  "auto: from the newest good checkpoint, if any; none: from scratch; or a checkpoint's path")
       ->type_name("auto|none|PATH");
+  app.add_option("--threads", flags.threads, "OpenMP threads (default: one a core)")->check(CLI::Range(1, 4096))->type_name("N");
   CLI::Option_group* daemon = app.add_option_group("set by polymoe-worker");
   daemon->add_option("--job", flags.job, "job id");
   daemon->add_option("--attempt", flags.attempt, "attempt number");
   daemon->add_option("--rank", flags.rank, "rank of this process");
   daemon->add_option("--world-size", flags.world_size, "ranks in all");
+  daemon->add_option("--server", flags.server, "coordinator, where several ranks meet");
   daemon->add_option("--events-fd", flags.events_fd, "descriptor for events");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : polymoe::kBadInput;
+  }
   return polymoe::Run(flags);
 }
