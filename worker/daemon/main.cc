@@ -111,7 +111,11 @@ int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("PolyMoE worker daemon: runs the ranks of training jobs on this machine");
   AddFlags(&app, &flags);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
   CompleteFlags(&flags);
   // Blocked before the first thread starts, so that only sigwait takes them.
   sigset_t signals;
