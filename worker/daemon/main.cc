@@ -29,6 +29,8 @@
 namespace polymoe {
 namespace {
 
+constexpr int kBadInput = 2;
+
 struct Flags {
   DaemonOptions daemon;
   double stop_grace_seconds = 30;
@@ -114,7 +116,7 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    return app.exit(e) == 0 ? EXIT_SUCCESS : kBadInput;
   }
   CompleteFlags(&flags);
   // Blocked before the first thread starts, so that only sigwait takes them.
@@ -128,7 +130,7 @@ int Main(int argc, char** argv) {
   const absl::Status status = Run(flags, signals);
   if (status.ok()) return EXIT_SUCCESS;
   std::fprintf(stderr, "polymoe-worker: %s\n", std::string(status.message()).c_str());
-  return EXIT_FAILURE;
+  return absl::IsInvalidArgument(status) ? kBadInput : EXIT_FAILURE;
 }
 
 }  // namespace

@@ -101,6 +101,19 @@ TEST_F(ProgramTest, SigtermDrainsAndExitsWithZero) {
   EXPECT_TRUE(WaitForEnd().ok());
 }
 
+TEST_F(ProgramTest, BadFlagsExitWithTwo) {
+  const std::string program = std::string(POLYMOE_BIN_DIR) + "/polymoe-worker";
+  for (const std::vector<std::string>& flags :
+       {std::vector<std::string>{"--slots", "0"}, {"--work-dir", dir_.path(), "--server", "host"}}) {
+    ProcessOptions process = {.argv = {program}};
+    process.argv.insert(process.argv.end(), flags.begin(), flags.end());
+    const auto pid = StartProcess(process);
+    ASSERT_TRUE(pid.ok()) << pid.status();
+    pid_ = *pid;
+    EXPECT_EQ(WaitForEnd().exit_code, 2) << flags[0];
+  }
+}
+
 TEST_F(ProgramTest, ADrainMessageEndsItToo) {
   Start();
   v1::CoordinatorMessage drain;
