@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -42,6 +43,7 @@ class FakeCoordinator final : public v1::WorkerService::Service {
   // Breaks all sessions; nobody listens until the next Start.
   void Stop() {
     if (server_ == nullptr) return;
+    set_reading(true);
     server_->Shutdown(std::chrono::system_clock::now());
     server_.reset();
   }
@@ -52,6 +54,13 @@ class FakeCoordinator final : public v1::WorkerService::Service {
     registered_ = registered;
   }
   void set_answer_heartbeats(bool answer) { answer_heartbeats_ = answer; }
+
+  // A session that notices that it must not read waits, and ends when it may again.
+  void set_reading(bool reading) {
+    const std::lock_guard lock(mutex_);
+    reading_ = reading;
+    reading_changed_.notify_all();
+  }
 
   // On the newest session, which must be open.
   void Send(const v1::CoordinatorMessage& message) {
@@ -94,6 +103,10 @@ class FakeCoordinator final : public v1::WorkerService::Service {
         }
       }
       if (!message.has_heartbeat()) received_.Push(message);
+      std::unique_lock lock(mutex_);
+      if (reading_) continue;
+      reading_changed_.wait(lock, [this] { return reading_; });
+      break;
     }
     const std::lock_guard lock(mutex_);
     if (stream_ == stream) stream_ = nullptr;
@@ -113,6 +126,8 @@ class FakeCoordinator final : public v1::WorkerService::Service {
   BlockingQueue<v1::WorkerMessage> received_;
   std::mutex mutex_;
   Stream* stream_ = nullptr;  // newest
+  bool reading_ = true;
+  std::condition_variable reading_changed_;
   v1::Registered registered_ = DefaultRegistered();
 };
 

@@ -102,7 +102,7 @@ bool Session::RunStream() {
   stream->Write(RegisterMessage());  // a failure shows in Read too
   std::thread writer([this, &stream] { WriteLoop([&stream](const v1::WorkerMessage& m) { return stream->Write(m); }); });
   v1::CoordinatorMessage message;
-  while (stream->Read(&message)) Handle(message);
+  while (stream->Read(&message)) Handle(message);  // false: the whole stream is over, so a blocked Write ends too
 
   bool registered;
   {
@@ -112,7 +112,6 @@ bool Session::RunStream() {
   }
   changed_.notify_all();
   outbox_->Interrupt();
-  context.TryCancel();  // the writer may hang in a connection that only this direction gave up
   writer.join();
   const grpc::Status status = stream->Finish();
   stream_->Set(nullptr);

@@ -157,6 +157,18 @@ TEST_F(DaemonTest, ARestartOfTheCoordinatorLosesNothing) {
   EXPECT_THAT(Metrics(), HasSubstr("polymoe_worker_reconnects_total 2"));
 }
 
+// More than the connection's buffers hold, so the daemon's writer is stuck in it when the session ends.
+TEST_F(DaemonTest, ACoordinatorThatStopsReadingCannotHoldTheDaemon) {
+  Start();
+  coordinator_.NextRegister();
+  coordinator_.set_reading(false);
+  Launch(MakeLaunch("j", 1, "flood 20000; exit 0"));
+  while (Metrics().find("polymoe_worker_trainer_exits_total{kind=\"ok\"} 1") == std::string::npos) std::this_thread::yield();
+  coordinator_.set_reading(true);
+  coordinator_.NextRegister();
+  for (uint64_t sequence = 1; sequence <= 20'001; ++sequence) ASSERT_EQ(coordinator_.NextReport().sequence(), sequence);
+}
+
 TEST_F(DaemonTest, RanksOfAttemptsThatAreOverAreStoppedAtTheRegistration) {
   Start();
   coordinator_.NextRegister();

@@ -1,6 +1,7 @@
 // Stands for polymoe-train: takes its flags, and does what the label "script" of the job file says, one command after another.
 //
 //   print TEXT | stderr TEXT     a line of output
+//   flood LINES                  that many lines of 1000 characters
 //   partial TEXT                 output without a newline
 //   args | env NAME | pid        prints its arguments | a variable | its process id
 //   started STEP | points STEP | checkpoint STEP PATH | error TEXT    an event
@@ -87,6 +88,8 @@ void RunCommand(absl::string_view command, const std::string& argument, const st
     Write(1, argument + "\n");
   } else if (command == "stderr") {
     Write(2, argument + "\n");
+  } else if (command == "flood") {
+    for (int i = 0; i < std::stoi(argument); ++i) Write(1, std::string(1000, 'x') + "\n");
   } else if (command == "partial") {
     Write(1, argument);
   } else if (command == "args") {
