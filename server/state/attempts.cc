@@ -52,7 +52,7 @@ void Cluster::Launch(v1::Job& job, const Start& start, int64_t now_ms) {
   v1::Attempt& attempt = *job.add_attempts();
   attempt.set_number(job.attempts_size());
   attempt.set_started_ms(now_ms);
-  std::map<std::string, v1::CoordinatorMessage> launches;
+  std::set<std::string> workers;
   for (size_t rank = 0; rank < start.slots.size(); ++rank) {
     const SlotRef& slot = start.slots[rank];
     POLYMOE_CHECK(!BusySlots(slot.worker).contains(slot.slot), "slot %u of %s is taken", slot.slot, slot.worker.c_str());
@@ -61,20 +61,41 @@ void Cluster::Launch(v1::Job& job, const Start& start, int64_t now_ms) {
     placement.set_worker(slot.worker);
     placement.set_slot(slot.slot);
     placement.set_instance(workers_.at(slot.worker).instance);
-    *launches[slot.worker].mutable_launch()->add_placements() = placement;
+    workers.insert(slot.worker);
   }
-  for (auto& [worker, message] : launches) {
-    v1::Launch& launch = *message.mutable_launch();
-    launch.set_job(job.id());
-    launch.set_attempt(attempt.number());
-    *launch.mutable_file() = job.file();
-    launch.set_world_size(static_cast<uint32_t>(start.slots.size()));
-    launch.set_resume_path(job.checkpoint().path());
-    Send(worker, std::move(message));
-  }
+  for (const std::string& worker : workers) Send(worker, LaunchMessage(job, attempt, worker));
   job.set_state(v1::JOB_STATE_STARTING);
   job.clear_waiting();
   Changed(job);
+}
+
+v1::CoordinatorMessage Cluster::LaunchMessage(const v1::Job& job, const v1::Attempt& attempt, const std::string& worker) const {
+  v1::CoordinatorMessage message;
+  v1::Launch& launch = *message.mutable_launch();
+  launch.set_job(job.id());
+  launch.set_attempt(attempt.number());
+  *launch.mutable_file() = job.file();
+  launch.set_world_size(attempt.placements_size());
+  launch.set_resume_path(job.checkpoint().path());
+  for (const v1::Placement& placement : attempt.placements()) {
+    if (placement.worker() == worker && !Contains(attempt.ended_ranks(), placement.rank())) *launch.add_placements() = placement;
+  }
+  return message;
+}
+
+void Cluster::RepeatLaunches(const v1::Register& message) {
+  std::set<std::string> running;  // job/attempt/rank
+  for (const v1::RankRef& rank : message.running()) running.insert(absl::StrCat(rank.job(), "/", rank.attempt(), "/", rank.rank()));
+  for (auto& [id, job] : jobs_) {
+    const v1::Attempt* attempt = Live(job);
+    if (attempt == nullptr || attempt->stopping()) continue;
+    v1::CoordinatorMessage launch = LaunchMessage(job, *attempt, message.worker());
+    bool missing = false;
+    for (const v1::Placement& placement : launch.launch().placements()) {
+      missing |= !running.contains(absl::StrCat(id, "/", attempt->number(), "/", placement.rank()));
+    }
+    if (missing) Send(message.worker(), std::move(launch));
+  }
 }
 
 void Cluster::HandleReport(const std::string& worker, const v1::Report& report, int64_t now_ms) {

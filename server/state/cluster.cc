@@ -111,6 +111,7 @@ void Cluster::Register(const v1::Register& message, int64_t now_ms) {
     if (attempt == nullptr || attempt->number() != rank.attempt() || attempt->stopping()) *registered.add_stop() = rank;
   }
   Send(message.worker(), std::move(answer));
+  RepeatLaunches(message);
 }
 
 void Cluster::Disconnect(const std::string& worker) {

@@ -100,6 +100,10 @@ class Cluster {
                  const std::function<bool(const v1::Placement&)>& keep);
   SchedulerInput SchedulerView() const;
   void Launch(v1::Job& job, const Start& start, int64_t now_ms);
+  v1::CoordinatorMessage LaunchMessage(const v1::Job& job, const v1::Attempt& attempt, const std::string& worker) const;
+  // A launch that was lost with the old stream, or with the coordinator between commit and send. A daemon starts a rank at most once an
+  // attempt, so one that got it the first time ignores this.
+  void RepeatLaunches(const v1::Register& message);
 
   const ClusterConfig config_;
   std::map<std::string, v1::Job> jobs_;

@@ -1,0 +1,71 @@
+#include "polyctl/commands/common.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include <CLI/CLI.hpp>
+
+#include "common/status.h"
+#include "polyctl/render/format.h"
+
+namespace polymoe::polyctl {
+
+void AddJobSource(CLI::App& command, JobSource& source) {
+  command.add_option("file", source.file, "job file; - reads standard input")->type_name("FILE")->required();
+  AddRepeated(command, "--set", source.edits, "changes one value, for example spec.train.tokens=1M; may be repeated")
+      ->type_name("PATH=VALUE");
+}
+
+void AddJobs(CLI::App& command, std::vector<std::string>& jobs, int least) {
+  CLI::Option* option = command.add_option("jobs", jobs, "job ids, or names (the newest job of that name)")->type_name("JOB");
+  if (least > 0) option->required();
+}
+
+absl::StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector<std::string>& labels) {
+  std::map<std::string, std::string> pairs;
+  for (const std::string& label : labels) {
+    const std::vector<std::string> parts = absl::StrSplit(label, absl::MaxSplits('=', 1));
+    if (parts.size() != 2 || parts[0].empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("label '", label, "' is not KEY=VALUE"));
+    }
+    pairs[parts[0]] = parts[1];
+  }
+  return pairs;
+}
+
+absl::StatusOr<std::vector<std::string>> ResolveJobs(const Client& client, const std::vector<std::string>& jobs) {
+  std::vector<std::string> ids;
+  for (const std::string& job : jobs) {
+    POLYMOE_ASSIGN_OR_RETURN(const v1::Job found, client.Get(job));
+    ids.push_back(found.id());
+  }
+  return ids;
+}
+
+absl::StatusOr<std::vector<v1::Job>> AwaitJobs(const Client& client, const std::vector<std::string>& ids, absl::Time deadline,
+                                               const std::function<void(const v1::Job&)>& on_change) {
+  std::map<std::string, v1::Job> latest;
+  std::map<std::string, bool> open;
+  for (const std::string& id : ids) open[id] = true;
+  POLYMOE_RETURN_IF_ERROR(client.Watch(ids, deadline, [&](const v1::Job& job) {
+    latest[job.id()] = job;
+    if (IsFinal(job.state())) open.erase(job.id());
+    on_change(job);
+    return !open.empty();
+  }));
+  std::vector<v1::Job> jobs;
+  for (const std::string& id : ids) jobs.push_back(latest[id]);
+  return jobs;
+}
+
+ExitCode OutcomeOf(const std::vector<v1::Job>& jobs) {
+  ExitCode outcome = ExitCode::kOk;
+  for (const v1::Job& job : jobs) {
+    if (job.state() == v1::JOB_STATE_FAILED) return ExitCode::kJobFailed;
+    if (job.state() == v1::JOB_STATE_CANCELLED) outcome = ExitCode::kJobCancelled;
+  }
+  return outcome;
+}
+
+}  // namespace polymoe::polyctl

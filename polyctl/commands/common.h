@@ -1,0 +1,46 @@
+// What several commands share: groups of the help, flags, waiting for jobs.
+#ifndef POLYMOE_POLYCTL_COMMANDS_COMMON_H_
+#define POLYMOE_POLYCTL_COMMANDS_COMMON_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "polymoe/v1/job.pb.h"
+
+#include "polyctl/cli.h"
+#include "polyctl/job_source.h"
+
+namespace polymoe::polyctl {
+
+inline constexpr char kJobCommands[] = "Jobs";
+inline constexpr char kFileCommands[] = "Job files and data";
+inline constexpr char kClusterCommands[] = "Cluster";
+inline constexpr char kOtherCommands[] = "Other";
+
+// FILE and --set.
+void AddJobSource(CLI::App& command, JobSource& source);
+
+// JOB..., required when `least` is 1.
+void AddJobs(CLI::App& command, std::vector<std::string>& jobs, int least);
+
+// "key=value" pairs. INVALID_ARGUMENT for what is none.
+absl::StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector<std::string>& labels);
+
+// Ids of jobs given by id or name. NOT_FOUND as soon as one is not there.
+absl::StatusOr<std::vector<std::string>> ResolveJobs(const Client& client, const std::vector<std::string>& jobs);
+
+// Until every job (by id) is final. `on_change` gets each job first and after each change. DEADLINE_EXCEEDED: the time was over.
+absl::StatusOr<std::vector<v1::Job>> AwaitJobs(const Client& client, const std::vector<std::string>& ids, absl::Time deadline,
+                                               const std::function<void(const v1::Job&)>& on_change);
+
+// Of jobs that are final: 8 when one failed, else 9 when one was cancelled, else 0.
+ExitCode OutcomeOf(const std::vector<v1::Job>& jobs);
+
+}  // namespace polymoe::polyctl
+
+#endif  // POLYMOE_POLYCTL_COMMANDS_COMMON_H_

@@ -1,0 +1,160 @@
+#include "polyctl/completion.h"
+
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include <CLI/CLI.hpp>
+
+#include "common/check.h"
+#include "polyctl/cli.h"
+#include "polyctl/config.h"
+
+namespace polymoe::polyctl {
+namespace {
+
+constexpr char kBash[] = R"sh(# polyctl completion for bash: eval "$(polyctl completion bash)"
+_polyctl() {
+  local IFS=$'\n'
+  COMPREPLY=($(polyctl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+}
+complete -o default -F _polyctl polyctl
+)sh";
+
+constexpr char kZsh[] = R"sh(#compdef polyctl
+# polyctl completion for zsh: eval "$(polyctl completion zsh)"
+_polyctl() {
+  local -a candidates
+  candidates=("${(@f)$(polyctl __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ -n "${candidates[*]}" ]]; then
+    compadd -- "${candidates[@]}"
+  else
+    _files
+  fi
+}
+compdef _polyctl polyctl
+)sh";
+
+constexpr char kFish[] = R"sh(# polyctl completion for fish: polyctl completion fish | source
+function __polyctl_complete
+  set -l words (commandline -opc) (commandline -ct)
+  polyctl __complete $words[2..-1] 2>/dev/null
+end
+complete -c polyctl -a '(__polyctl_complete)'
+)sh";
+
+std::vector<std::string> JobIds(const Client& client) {
+  std::vector<std::string> ids;
+  v1::ListJobsRequest request;
+  request.set_page_size(100);
+  const absl::StatusOr<std::vector<v1::Job>> jobs = client.List(request);
+  if (!jobs.ok()) return ids;
+  for (const v1::Job& job : *jobs) ids.push_back(job.id());
+  return ids;
+}
+
+std::vector<std::string> WorkerNames(const Client& client) {
+  std::vector<std::string> names;
+  const absl::StatusOr<v1::ListWorkersResponse> response = client.ListWorkers();
+  if (!response.ok()) return names;
+  for (const v1::Worker& worker : response->workers()) names.push_back(worker.name());
+  return names;
+}
+
+// Values of an option or argument, by the name of its type: "JOB", "WORKER", "CONTEXT", or the values themselves, "a|b|c".
+std::vector<std::string> ValuesOf(const std::string& type, Cli& cli) {
+  if (absl::StrContains(type, '|')) return absl::StrSplit(type, '|');
+  if (type == "CONTEXT") {
+    std::vector<std::string> names;
+    if (const absl::StatusOr<Config> config = LoadConfig(cli.console); config.ok()) {
+      for (const auto& [name, server] : config->contexts) names.push_back(name);
+    }
+    return names;
+  }
+  if (type != "JOB" && type != "WORKER") return {};
+  cli.client_options.call_timeout = absl::Seconds(1);
+  const absl::StatusOr<Client> client = cli.Connect();
+  if (!client.ok()) return {};
+  return type == "JOB" ? JobIds(*client) : WorkerNames(*client);
+}
+
+const CLI::Option* FindOption(const CLI::App& app, const std::string& word) {
+  for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
+    for (const CLI::Option* option : at->get_options()) {
+      if (option->nonpositional() && option->check_name(word)) return option;
+    }
+  }
+  return nullptr;
+}
+
+const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == word) return command;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> OptionNames(const CLI::App& app) {
+  std::set<std::string> names;
+  for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
+    for (const CLI::Option* option : at->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.insert("--" + name);
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+// The argument that the next word without dash fills, or nullptr.
+const CLI::Option* ArgumentAt(const CLI::App& app, int given) {
+  for (const CLI::Option* argument : app.get_options([](const CLI::Option* option) { return option->get_positional(); })) {
+    if (given < argument->get_expected_max()) return argument;
+    given -= argument->get_expected_max();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::vector<std::string> Complete(const CLI::App& root, const std::vector<std::string>& words, Cli& cli) {
+  const CLI::App* app = &root;
+  const CLI::Option* open = nullptr;  // the option that waits for its value
+  int arguments = 0;
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    if (open != nullptr) {
+      if (open->check_name("--server")) cli.server_flag = words[i];
+      if (open->check_name("--context")) cli.context_flag = words[i];
+      open = nullptr;
+    } else if (absl::StartsWith(words[i], "-")) {
+      const CLI::Option* option = FindOption(*app, words[i]);
+      if (option != nullptr && option->get_expected_max() > 0) open = option;
+    } else if (const CLI::App* command = FindCommand(*app, words[i])) {
+      app = command;
+    } else {
+      ++arguments;
+    }
+  }
+  const std::string start = words.empty() ? "" : words.back();
+  std::vector<std::string> candidates;
+  if (open != nullptr) {
+    candidates = ValuesOf(open->get_type_name(), cli);
+  } else if (absl::StartsWith(start, "-")) {
+    candidates = OptionNames(*app);
+  } else if (const auto commands = app->get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); });
+             !commands.empty()) {
+    for (const CLI::App* command : commands) candidates.push_back(command->get_name());
+  } else if (const CLI::Option* argument = ArgumentAt(*app, arguments)) {
+    candidates = ValuesOf(argument->get_type_name(), cli);
+  }
+  std::erase_if(candidates, [&](const std::string& candidate) { return !absl::StartsWith(candidate, start); });
+  return candidates;
+}
+
+std::string CompletionScript(const std::string& shell) {
+  if (shell == "bash") return kBash;
+  if (shell == "zsh") return kZsh;
+  POLYMOE_CHECK(shell == "fish", "the parser let shell %s through", shell.c_str());
+  return kFish;
+}
+
+}  // namespace polymoe::polyctl

@@ -1,0 +1,87 @@
+#include "polyctl/render/text.h"
+
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+
+namespace polymoe::polyctl {
+namespace {
+
+const char* Escape(Style style) {
+  switch (style) {
+    case Style::kBold:
+      return "\033[1m";
+    case Style::kDim:
+      return "\033[2m";
+    case Style::kGreen:
+      return "\033[32m";
+    case Style::kRed:
+      return "\033[31m";
+    case Style::kYellow:
+      return "\033[33m";
+    case Style::kBlue:
+      return "\033[34m";
+    case Style::kPlain:
+      break;
+  }
+  return "";
+}
+
+// Takes one character off the front of `text`. A byte that is no UTF-8 counts as a character of its own.
+uint32_t NextCodePoint(absl::string_view& text) {
+  const auto lead = static_cast<uint8_t>(text[0]);
+  size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+  if (size > text.size()) size = 1;
+  uint32_t code = size == 1 ? lead : lead & (0x7f >> size);
+  for (size_t i = 1; i < size; ++i) code = code << 6 | (static_cast<uint8_t>(text[i]) & 0x3f);
+  text.remove_prefix(size);
+  return code;
+}
+
+int WidthOf(uint32_t code) {
+  const auto within = [code](uint32_t first, uint32_t last) { return code >= first && code <= last; };
+  if (within(0x0300, 0x036f) || within(0x200b, 0x200f) || within(0xfe00, 0xfe0f)) return 0;
+  if (within(0x1100, 0x115f) || within(0x2e80, 0xa4cf) || within(0xac00, 0xd7a3) || within(0xf900, 0xfaff) ||
+      within(0xfe30, 0xfe6f) || within(0xff00, 0xff60) || within(0x1f300, 0x1faff) || within(0x20000, 0x3fffd)) {
+    return 2;
+  }
+  return 1;
+}
+
+}  // namespace
+
+std::string Paint(absl::string_view text, Style style, bool colour) {
+  if (!colour || style == Style::kPlain) return std::string(text);
+  return absl::StrCat(Escape(style), text, "\033[0m");
+}
+
+int DisplayWidth(absl::string_view text) {
+  int width = 0;
+  while (!text.empty()) width += WidthOf(NextCodePoint(text));
+  return width;
+}
+
+std::string Truncate(absl::string_view text, int width) {
+  if (DisplayWidth(text) <= width) return std::string(text);
+  if (width <= 0) return "";
+  absl::string_view rest = text;
+  int used = 0;
+  while (!rest.empty()) {
+    absl::string_view after = rest;
+    const int next = WidthOf(NextCodePoint(after));
+    if (used + next > width - 1) break;
+    used += next;
+    rest = after;
+  }
+  return absl::StrCat(text.substr(0, text.size() - rest.size()), "…");
+}
+
+std::string Printable(absl::string_view text) {
+  std::string printable(text);
+  for (char& c : printable) {
+    if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return printable;
+}
+
+}  // namespace polymoe::polyctl
