@@ -95,7 +95,8 @@ absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec) {
     const absl::StatusOr<uint64_t> windows = CountWindows(*dataset, length);
     if (!windows.ok()) return Annotate(windows.status(), where);
     const uint64_t wanted = std::max<uint64_t>(1, spec.validation().max_tokens() / length);
-    data.validation.push_back({set.name(), *std::move(dataset), std::min(*windows, wanted)});
+    const uint64_t count = std::min(*windows, wanted);
+    data.validation.push_back({set.name(), *std::move(dataset), count, *windows / count});
   }
   return data;
 }

@@ -24,7 +24,8 @@ std::string DescribeModel(const ModelConfig& config);
 struct ValidationData {
   std::string name;
   Dataset dataset;
-  uint64_t windows = 0;  // read at each validation
+  uint64_t windows = 0;  // read at each validation,
+  uint64_t stride = 1;   // each this many windows behind the one before: spread over the whole split, always the same ones
 };
 
 struct TrainingData {

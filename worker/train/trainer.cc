@@ -145,7 +145,7 @@ absl::Status Trainer::Validate() {
     for (uint64_t window = 0; window < set.windows; window += micro) {
       const uint64_t count = std::min<uint64_t>(micro, set.windows - window);
       for (uint64_t i = 0; i < count; ++i) {
-        ReadWindow(set.dataset, window + i, length, tokens_.data() + i * length, targets_.data() + i * length);
+        ReadWindow(set.dataset, (window + i) * set.stride, length, tokens_.data() + i * length, targets_.data() + i * length);
       }
       sum += model_.Evaluate(parameters_.data(), tokens_.data(), targets_.data(), static_cast<int>(count)).cross_entropy;
     }
