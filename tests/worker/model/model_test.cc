@@ -1,0 +1,214 @@
+#include "worker/model/model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/worker/model/tiny_model.h"
+
+namespace polymoe {
+namespace {
+
+using nlohmann::json;
+
+struct Pass {
+  MicroBatchLosses losses;
+  std::vector<float> gradients;
+};
+
+Pass RunModel(const ModelConfig& config, const Ops& ops, const std::vector<float>& parameters, const TinyBatch& batch,
+              int sequences, int length) {
+  Model model(config, ops, sequences, length);
+  Pass pass{.gradients = std::vector<float>(model.table().total())};
+  pass.losses = model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), sequences,
+                                      1.0f / static_cast<float>(batch.tokens.size()), pass.gradients.data());
+  return pass;
+}
+
+std::vector<float> Initial(const ModelConfig& config, uint64_t seed = 1) {
+  const ParameterTable table(config);
+  std::vector<float> parameters(table.total());
+  table.Initialize(seed, config, parameters.data());
+  return parameters;
+}
+
+double Norm(const std::vector<float>& v) {
+  return std::sqrt(std::inner_product(v.begin(), v.end(), v.begin(), 0.0));
+}
+
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - b[i], 2);
+  return std::sqrt(sum);
+}
+
+TEST(Model, BothTablesAgree) {
+  for (const bool moe : {true, false}) {
+    for (int kind = 0; kind <= static_cast<int>(ActivationKind::kPolyReluNorm); ++kind) {
+      const ModelConfig config = TinyConfig(static_cast<ActivationKind>(kind), moe);
+      const std::vector<float> parameters = Initial(config);
+      const TinyBatch batch = MakeBatch(3 * 17, config.vocab);
+      const Pass ref = RunModel(config, RefOps(), parameters, batch, 3, 17),
+                 cpu = RunModel(config, CpuOps(), parameters, batch, 3, 17);
+      EXPECT_NEAR(ref.losses.cross_entropy, cpu.losses.cross_entropy, 1e-5 * ref.losses.cross_entropy);
+      EXPECT_NEAR(ref.losses.load_balance, cpu.losses.load_balance, 1e-5);
+      // About 100 chained operations of 6e-8 each, in the worst case all in one direction.
+      EXPECT_LT(Distance(ref.gradients, cpu.gradients), 1e-5 * Norm(ref.gradients)) << "kind " << kind << " moe " << moe;
+    }
+  }
+}
+
+TEST(Model, OneExpertGetsAllAndTheOthersNothing) {
+  ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, true);
+  config.top_k = 1;
+  std::vector<float> parameters = Initial(config);
+  const ParameterTable table(config);
+  // Router weights: expert 2 wins whatever comes, since the residual stream is made to point its way.
+  for (int layer = 0; layer < config.layers; ++layer) {
+    float* router = parameters.data() + table.layer(layer).router;
+    std::fill_n(router, config.experts * config.hidden, 0.0f);
+    std::fill_n(parameters.data() + table.layer(layer).post_norm, config.hidden, 0.0f);
+    parameters[table.layer(layer).post_norm] = 1;
+  }
+  const TinyBatch batch = MakeBatch(2 * 7, config.vocab);
+  // All logits 0: ties go to expert 0.
+  Model model(config, CpuOps(), 2, 7);
+  std::vector<float> gradients(table.total());
+  const MicroBatchLosses losses =
+      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 14, gradients.data());
+  EXPECT_EQ(model.router_stats().counts, (std::vector<int32_t>{14, 0, 0, 0, 14, 0, 0, 0}));
+  EXPECT_NEAR(losses.load_balance, 1.0, 1e-6);  // E * (1 * 1/E): probabilities are uniform
+  for (int e = 1; e < config.experts; ++e) {
+    const float* up = gradients.data() + table.layer(0).up + int64_t{e} * config.ffn * config.hidden;
+    EXPECT_TRUE(std::all_of(up, up + config.ffn * config.hidden, [](float g) { return g == 0; })) << e;
+  }
+  for (const float g : gradients) ASSERT_TRUE(std::isfinite(g));
+}
+
+TEST(Model, AccumulationAddsUp) {
+  // Dense: no term couples sequences, so two halves with the same scale give the gradient of the whole.
+  const ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, false);
+  const std::vector<float> parameters = Initial(config);
+  const TinyBatch batch = MakeBatch(4 * 7, config.vocab);
+  Model model(config, CpuOps(), 4, 7);
+  std::vector<float> whole(model.table().total()), halves(whole.size());
+  model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 4, 1.0f / 28, whole.data());
+  for (const int begin : {0, 14}) {
+    model.ForwardBackward(parameters.data(), batch.tokens.data() + begin, batch.targets.data() + begin, 2, 1.0f / 28,
+                          halves.data());
+  }
+  EXPECT_LT(Distance(whole, halves), 1e-6 * Norm(whole));
+}
+
+TEST(Model, TheSameBitsAgainAndInAFreshModel) {
+  const ModelConfig config = TinyConfig(ActivationKind::kPolyPRelu, true);
+  const std::vector<float> parameters = Initial(config);
+  const TinyBatch batch = MakeBatch(3 * 17, config.vocab);
+  const Pass first = RunModel(config, CpuOps(), parameters, batch, 3, 17),
+             second = RunModel(config, CpuOps(), parameters, batch, 3, 17);
+  EXPECT_EQ(first.losses.cross_entropy, second.losses.cross_entropy);
+  EXPECT_EQ(std::memcmp(first.gradients.data(), second.gradients.data(), first.gradients.size() * sizeof(float)), 0);
+}
+
+TEST(Model, EvaluateGivesTheTrainingLossAndEachTokens) {
+  const ModelConfig config = TinyConfig(ActivationKind::kGelu, true);
+  const std::vector<float> parameters = Initial(config);
+  const TinyBatch batch = MakeBatch(2 * 9, config.vocab);
+  Model model(config, CpuOps(), 3, 9);  // room for more
+  std::vector<float> gradients(model.table().total()), tokens(18);
+  const auto trained =
+      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 18, gradients.data());
+  const auto evaluated = model.Evaluate(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, tokens.data());
+  EXPECT_EQ(trained.cross_entropy, evaluated.cross_entropy);
+  EXPECT_NEAR(std::accumulate(tokens.begin(), tokens.end(), 0.0), evaluated.cross_entropy, 1e-5);
+}
+
+TEST(Model, CausalNoTokenSeesTheFuture) {
+  const ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, true);
+  const std::vector<float> parameters = Initial(config);
+  TinyBatch batch = MakeBatch(9, config.vocab);
+  Model model(config, CpuOps(), 1, 9);
+  std::vector<float> before(9), after(9);
+  model.Evaluate(parameters.data(), batch.tokens.data(), batch.targets.data(), 1, before.data());
+  batch.tokens[6] = (batch.tokens[6] + 1) % config.vocab;
+  model.Evaluate(parameters.data(), batch.tokens.data(), batch.targets.data(), 1, after.data());
+  for (int i = 0; i < 6; ++i) EXPECT_FLOAT_EQ(before[i], after[i]) << i;
+  EXPECT_NE(before[6], after[6]);
+}
+
+// ---- golden files, made by tests/golden/make_golden.py with PyTorch in float64
+
+// The fill that the generator uses too: a hash of (tensor name, index) to a float.
+float GoldenValue(const Parameter& p, int64_t i) {
+  uint64_t h = 0xcbf29ce484222325;
+  for (const char c : p.name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  h = (h ^ static_cast<uint64_t>(i)) * 0x9e3779b97f4a7c15;
+  h ^= h >> 32;
+  const double uniform = static_cast<double>(h & 0xffffff) / 0x1000000 - 0.5;  // [-0.5, 0.5)
+  switch (p.init) {
+    case Init::kOnes:
+      return static_cast<float>(1 + 0.4 * uniform);
+    case Init::kCoefficients:
+      return static_cast<float>(0.3 + 0.4 * uniform);
+    default:
+      return static_cast<float>(0.5 * uniform);
+  }
+}
+
+class Golden : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Golden, LossesAndGradientsAreThoseOfPyTorch) {
+  std::ifstream file(std::string(POLYMOE_SOURCE_DIR) + "/tests/golden/" + GetParam() + ".json");
+  const json golden = json::parse(file);
+  const json& c = golden.at("config");
+  ModelConfig config{.moe = c.at("moe"),
+                     .layers = c.at("layers"),
+                     .hidden = c.at("hidden"),
+                     .heads = c.at("heads"),
+                     .ffn = c.at("ffn"),
+                     .experts = c.at("experts"),
+                     .top_k = c.at("top_k"),
+                     .vocab = c.at("vocab"),
+                     .activation = {.kind = static_cast<ActivationKind>(c.at("activation").get<int>()), .order = c.at("order")},
+                     .coefficients_per_expert = c.at("per_expert")};
+  const int sequences = c.at("sequences"), length = c.at("length");
+  const ParameterTable table(config);
+  std::vector<float> parameters(table.total());
+  for (const Parameter& p : table.parameters()) {
+    for (int64_t i = 0; i < p.size; ++i) parameters[p.offset + i] = GoldenValue(p, i);
+  }
+  const TinyBatch batch = MakeBatch(sequences * length, config.vocab);
+  for (const Ops* ops : {&RefOps(), &CpuOps()}) {
+    const Pass pass = RunModel(config, *ops, parameters, batch, sequences, length);
+    EXPECT_NEAR(pass.losses.cross_entropy / (sequences * length), golden.at("cross_entropy"), 1e-5) << ops->name;
+    EXPECT_NEAR(pass.losses.load_balance, golden.at("load_balance"), 1e-5) << ops->name;
+    EXPECT_NEAR(pass.losses.z, golden.at("z"), 1e-5 * (1 + golden.at("z").get<double>())) << ops->name;
+    ASSERT_EQ(golden.at("gradients").size(), table.parameters().size());
+    for (const Parameter& p : table.parameters()) {
+      const json& want = golden.at("gradients").at(p.name);
+      const float* g = pass.gradients.data() + p.offset;
+      double norm = 0;
+      for (int64_t i = 0; i < p.size; ++i) norm += static_cast<double>(g[i]) * g[i];
+      // fp32 against float64 through two layers; 1e-4 of a tensor's norm is far from any missing term.
+      const double tolerance = 1e-4 * want.at("norm").get<double>() + 1e-7;
+      EXPECT_NEAR(std::sqrt(norm), want.at("norm"), tolerance) << ops->name << " " << p.name;
+      for (const auto& [index, value] : want.at("samples").items()) {
+        EXPECT_NEAR(g[std::stoll(index)], value.get<double>(), tolerance) << ops->name << " " << p.name << "[" << index << "]";
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(PyTorch, Golden,
+                         ::testing::Values("moe_polynorm", "moe_swiglu", "moe_polyrelu_per_expert", "dense_polynorm", "dense_gelu"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace polymoe

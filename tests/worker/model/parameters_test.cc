@@ -1,0 +1,87 @@
+#include "worker/model/parameters.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "tests/worker/model/tiny_model.h"
+
+namespace polymoe {
+namespace {
+
+std::set<std::string> Names(const ModelConfig& config) {
+  std::set<std::string> names;
+  const ParameterTable table(config);
+  for (const Parameter& p : table.parameters()) names.insert(p.name);
+  return names;
+}
+
+TEST(Parameters, NamesAreThoseOfOlmoeForCausalLM) {
+  const auto names = Names(TinyConfig(ActivationKind::kSwiglu, true));
+  EXPECT_EQ(names.size(), 3u + 2 * (8 + 1 + 4 * 3));
+  for (const char* name :
+       {"model.embed_tokens.weight", "model.layers.1.input_layernorm.weight", "model.layers.0.self_attn.q_norm.weight",
+        "model.layers.0.mlp.gate.weight", "model.layers.1.mlp.experts.3.gate_proj.weight",
+        "model.layers.1.mlp.experts.3.down_proj.weight", "model.norm.weight", "lm_head.weight"}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+}
+
+TEST(Parameters, NamesAreThoseOfLlamaForCausalLM) {
+  const auto names = Names(TinyConfig(ActivationKind::kSwiglu, false));
+  EXPECT_EQ(names.size(), 3u + 2 * 9);
+  EXPECT_TRUE(names.contains("model.layers.0.mlp.gate_proj.weight"));
+  EXPECT_FALSE(names.contains("model.layers.0.self_attn.q_norm.weight"));
+}
+
+TEST(Parameters, OnlyCoefficientsEscapeDecay) {
+  ModelConfig config = TinyConfig(ActivationKind::kPolyPRelu, true);
+  config.coefficients_per_expert = true;
+  int coefficients = 0;
+  const ParameterTable table(config);
+  for (const Parameter& p : table.parameters()) {
+    const bool is_coefficient = p.name.ends_with("act.coef");
+    EXPECT_EQ(p.decay, !is_coefficient) << p.name;
+    coefficients += is_coefficient;
+  }
+  EXPECT_EQ(coefficients, 2 * 4);
+}
+
+TEST(Parameters, ArmsShareWhatTheyHaveInCommon) {
+  // The same seed gives the same embedding and attention whatever the activation is.
+  const ModelConfig a = TinyConfig(ActivationKind::kSwiglu, true), b = TinyConfig(ActivationKind::kPolyNorm, true);
+  const ParameterTable ta(a), tb(b);
+  std::vector<float> va(ta.total()), vb(tb.total());
+  ta.Initialize(3, a, va.data());
+  tb.Initialize(3, b, vb.data());
+  for (int64_t i = 0; i < 32 * 32; ++i) {
+    ASSERT_EQ(va[ta.layer(1).q + i], vb[tb.layer(1).q + i]);
+    ASSERT_EQ(va[ta.lm_head() + i], vb[tb.lm_head() + i]);
+  }
+  tb.Initialize(4, b, vb.data());
+  EXPECT_NE(va[ta.lm_head()], vb[tb.lm_head()]);
+}
+
+TEST(Parameters, NormalTruncatedAtThreeSigma) {
+  ModelConfig config = TinyConfig(ActivationKind::kRelu, false);
+  config.vocab = 2000;
+  const ParameterTable table(config);
+  std::vector<float> values(table.total());
+  table.Initialize(1, config, values.data());
+  double sum = 0, squares = 0;
+  const int n = 2000 * 32;
+  for (int i = 0; i < n; ++i) {
+    const double z = values[table.embedding() + i] / 0.2;
+    ASSERT_LE(std::abs(z), 3.0 + 1e-6);
+    sum += z;
+    squares += z * z;
+  }
+  EXPECT_NEAR(sum / n, 0, 5 / std::sqrt(n));                 // five standard errors
+  EXPECT_NEAR(squares / n, 0.9733, 5 * std::sqrt(2.0 / n));  // variance of a normal truncated at 3
+}
+
+}  // namespace
+}  // namespace polymoe
