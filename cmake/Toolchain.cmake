@@ -25,3 +25,7 @@ endif()
 
 add_library(polymoe_warnings INTERFACE)
 target_compile_options(polymoe_warnings INTERFACE -Wall -Wextra -Werror -Wnon-virtual-dtor -Woverloaded-virtual -Wvla -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 warns about its own std::string operator+ (GCC bug 105651).
+  target_compile_options(polymoe_warnings INTERFACE -Wno-restrict)
+endif()
