@@ -15,7 +15,8 @@ namespace polymoe {
 
 class Dataset {
  public:
-  // Reads the manifest, maps the split's shards and checks all of it, content included (about 1 GB/s).
+  // Reads the manifest, maps the split's shards and reads them once to check them against it (cost: see Shard::Open). DATA_LOSS for
+  // a damaged, truncated or foreign shard; NOT_FOUND for a missing one, a missing split or no dataset at all.
   static absl::StatusOr<Dataset> Open(const std::string& directory, const std::string& split);
 
   uint64_t tokens() const { return ends_.empty() ? 0 : ends_.back(); }

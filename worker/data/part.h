@@ -1,10 +1,12 @@
-// The tokenised documents of one input file, between the two stages of a build. A part exists whole or not at all.
+// The tokenised documents of one input file, between the two stages of a build. A part exists whole or not at all. A document is its
+// hash, bytes and number of tokens (8 bytes each) and the tokens, in 2 or 4 bytes each as TokenWidth(vocab) says.
 #ifndef POLYMOE_WORKER_DATA_PART_H_
 #define POLYMOE_WORKER_DATA_PART_H_
 
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -22,18 +24,21 @@ struct PartDocument {
 
 class PartWriter {
  public:
-  static absl::StatusOr<PartWriter> Create(const std::string& path);
+  static absl::StatusOr<PartWriter> Create(const std::string& path, uint32_t vocab);
   absl::Status Add(const PartDocument& document);
   // Durable and in place when it returns.
   absl::Status Finish();
 
  private:
-  PartWriter(std::string path, OutputFile file) : path_(std::move(path)), file_(std::move(file)) {}
+  PartWriter(std::string path, uint32_t vocab, OutputFile file) : path_(std::move(path)), vocab_(vocab), file_(std::move(file)) {}
+
   std::string path_;
+  uint32_t vocab_;
   OutputFile file_;
 };
 
-absl::Status ReadPart(const std::string& path, const std::function<absl::Status(const PartDocument&)>& visit);
+// Visits each document in order; stops at the first status that is not OK and returns it. DATA_LOSS for a damaged part.
+absl::Status ReadPart(const std::string& path, uint32_t vocab, const std::function<absl::Status(const PartDocument&)>& visit);
 
 }  // namespace polymoe
 

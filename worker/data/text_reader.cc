@@ -29,12 +29,15 @@ class PlainReader final : public TextReader {
     const size_t n = std::fread(chunk.data(), 1, chunk.size(), file_);
     if (n == 0 && std::ferror(file_)) return ErrnoStatus(errno, "read", path_);
     text->append(chunk.data(), n);
+    position_ += n;
     return absl::OkStatus();
   }
+  uint64_t position() const override { return position_; }
 
  private:
   std::string path_;
   std::FILE* file_;
+  uint64_t position_ = 0;
 };
 
 class GzipReader final : public TextReader {
@@ -53,6 +56,7 @@ class GzipReader final : public TextReader {
     text->append(chunk.data(), n);
     return absl::OkStatus();
   }
+  uint64_t position() const override { return gzoffset(file_); }
 
  private:
   std::string path_;
@@ -66,28 +70,30 @@ class ZstdReader final : public TextReader {
   }
   ~ZstdReader() override { ZSTD_freeDStream(stream_); }
   absl::Status Read(std::string* text) override {
-    const size_t before = text->size();
     std::vector<char> chunk(kChunk);
-    while (text->size() == before && !done_) {
-      ZSTD_outBuffer output = {chunk.data(), chunk.size(), 0};
-      const size_t left = ZSTD_decompressStream(stream_, &output, &input_);
-      if (ZSTD_isError(left))
-        return absl::DataLossError(absl::StrCat(path_, ": damaged zstd file (", ZSTD_getErrorName(left), ")"));
-      text->append(chunk.data(), output.pos);
-      if (input_.pos == input_.size && output.pos < output.size) {
-        if (left != 0) return absl::DataLossError(absl::StrCat(path_, ": truncated zstd file"));
-        done_ = true;
+    ZSTD_outBuffer output = {chunk.data(), chunk.size(), 0};
+    // `left_` is 0 exactly at the end of a frame, where the file may end too.
+    while (output.pos == 0 && (input_.pos < input_.size || left_ != 0)) {
+      const size_t read_before = input_.pos;
+      left_ = ZSTD_decompressStream(stream_, &output, &input_);
+      if (ZSTD_isError(left_)) {
+        return absl::DataLossError(absl::StrCat(path_, ": damaged zstd file (", ZSTD_getErrorName(left_), ")"));
+      }
+      if (left_ != 0 && output.pos == 0 && input_.pos == read_before) {
+        return absl::DataLossError(absl::StrCat(path_, ": truncated zstd file"));
       }
     }
+    text->append(chunk.data(), output.pos);
     return absl::OkStatus();
   }
+  uint64_t position() const override { return input_.pos; }
 
  private:
   std::string path_;
   MappedFile file_;
   ZSTD_DStream* stream_;
   ZSTD_inBuffer input_;
-  bool done_ = false;
+  size_t left_ = 1;  // of the frame, as the library guesses; an empty file is a truncated one
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #ifndef POLYMOE_WORKER_DATA_TEXT_READER_H_
 #define POLYMOE_WORKER_DATA_TEXT_READER_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -17,6 +18,8 @@ class TextReader {
 
   // Appends some more text; appends nothing at the end. DATA_LOSS for a damaged or truncated compressed file.
   virtual absl::Status Read(std::string* text) = 0;
+  // Bytes of the file, as it lies on disk, that have been read so far.
+  virtual uint64_t position() const = 0;
 };
 
 }  // namespace polymoe
