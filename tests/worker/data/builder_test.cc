@@ -149,6 +149,7 @@ TEST_F(BuilderTest, HeldOutDocumentsAreInNoOtherSplit) {
   std::filesystem::remove_all(In());
   std::string other;
   for (int i = 2999; i >= 0; i -= 2) other += JsonLine(absl::StrCat("document ", i));
+  Write("a.txt", "document 0");
   Write("b.jsonl", other);
   options_.output = Out("other");
   ASSERT_TRUE(BuildDataset(options_).ok());
@@ -270,6 +271,21 @@ TEST_F(BuilderTest, PartsOfOtherOptionsAreNotUsed) {
   options_.output = Out("fresh");
   ASSERT_TRUE(BuildDataset(options_).ok());
   EXPECT_TRUE(Contents(Out()) == Contents(Out("fresh")));
+}
+
+// The parts that are there were made with the model that is there: a newer library might train another one.
+TEST_F(BuilderTest, AnInterruptedBuildKeepsItsTokenizer) {
+  WriteCorpus();
+  options_.tokenizer = "train-spm:410";
+  options_.output = Out("other");
+  ASSERT_TRUE(BuildDataset(options_).ok());
+  options_.tokenizer = "train-spm:400";
+  options_.output = Out();
+  options_.progress = [](const BuildProgress&) { return absl::CancelledError("stop"); };
+  ASSERT_TRUE(absl::IsCancelled(BuildError()));
+  options_.progress = nullptr;
+  WriteText(Out() + "/.parts/tokenizer.model", *ReadFile(Out("other") + "/tokenizer.model"));
+  EXPECT_EQ(BuildDataset(options_)->vocab, 410u);
 }
 
 TEST_F(BuilderTest, AFinishedDatasetIsLeftAlone) {

@@ -71,6 +71,7 @@ TEST_F(DocumentsTest, TextWithoutLinesIsCutBetweenCharacters) {
   EXPECT_EQ(documents[0] + documents[1], text);
   // No UTF-8 at all: still cut, still complete.
   const std::vector<std::string> noise = Text(std::string(2 * kHard, '\x80'));
+  ASSERT_EQ(noise.size(), 3u);
   EXPECT_EQ(noise[0].size(), kHard - 3);
   EXPECT_EQ(noise[0] + noise[1] + noise[2], std::string(2 * kHard, '\x80'));
 }

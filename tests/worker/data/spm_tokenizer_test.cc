@@ -122,6 +122,13 @@ RC_GTEST_PROP(SpmTokenizer, AnyBytesGiveIdsInRange, (const std::string& bytes)) 
   for (const uint32_t id : Encode(Spm(), bytes)) RC_ASSERT(id < kVocab && id != Spm().end_of_document());
 }
 
+// Nothing is added where a text begins: texts in a row spell the texts in a row.
+TEST(SpmTokenizer, EncodingsCanBeJoined) {
+  std::vector<uint32_t> ids;
+  for (const char* text : {"kalo", "ter", " sun"}) Spm().Encode(text, &ids);
+  EXPECT_EQ(Spm().Decode(ids), "kaloter sun");
+}
+
 TEST(SpmTokenizer, WhatTheHeaderSaysIsReplaced) {
   EXPECT_EQ(Spm().Decode(Encode(Spm(), "a\xff\xfe z")), "a\uFFFD\uFFFD z");
   EXPECT_EQ(Spm().Decode(Encode(Spm(), "a\u2581z")), "a z");
