@@ -1,4 +1,5 @@
 // polymoe-train: one rank of one job. Alone on a machine it needs a job file and nothing else.
+#include <fcntl.h>
 #include <omp.h>
 #include <signal.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@ enum ExitCode { kDone = 0, kFailed = 1, kBadInput = 2, kStopped = 3 };
 
 constexpr char kFooter[] = R"(Examples:
   polymoe-train --spec job.yaml                    train; checkpoints go to ./checkpoints/NAME
-  polymoe-train --spec job.yaml --resume none      train again from scratch
+  polymoe-train --spec job.yaml --resume none      train again from scratch; checkpoints that are there are set aside
   polymoe-train --spec job.yaml --threads 1        with one thread
 
 SIGTERM and SIGINT finish the step, save a checkpoint and exit.
@@ -50,11 +51,18 @@ struct Flags {
 };
 
 absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, EventWriter& events) {
+  if (flags.world_size != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--world-size ", flags.world_size, ": this build trains with one rank; set spec.resources.ranks to 1"));
+  }
+  if (flags.events_fd >= 0 && fcntl(flags.events_fd, F_GETFD) < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("--events-fd ", flags.events_fd, " is not open"));
+  }
   SingleGroup group;
   Reporter reporter(file, Clock::Real(), events, flags.events_fd < 0 && isatty(STDERR_FILENO));
   TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .resume = flags.resume};
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
-  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), events, reporter));
+  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
   return trainer->Run(stop_requested);
 }
 

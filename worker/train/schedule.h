@@ -10,10 +10,11 @@ namespace v1 {
 class TrainSpec;
 }
 
-// For the step whose first token is number `tokens` (from 0). Linear warm-up from 0 over warmup_tokens (its end is the peak), then
+// At the point of training where `tokens` have been seen. A step takes the rate of its middle token, so that the first one moves too
+// and the schedule does not depend on the batch size. Linear warm-up from 0 over warmup_tokens (its end is the peak), then
 //   constant  the peak
 //   cosine    half a cosine down to min_learning_rate_ratio * peak at train.tokens
-//   wsd       the peak, then a straight line down over the last decay_ratio of train.tokens
+//   wsd       the peak, then a straight line down to the same floor over the last decay_ratio of train.tokens
 double LearningRate(const v1::TrainSpec& train, uint64_t tokens);
 
 }  // namespace polymoe

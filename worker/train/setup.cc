@@ -1,6 +1,7 @@
 #include "worker/train/setup.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 #include "common/check.h"
 #include "common/spec/model_shape.h"
 #include "common/status.h"
+#include "common/units.h"
 #include "worker/data/loader.h"
 
 namespace polymoe {
@@ -37,6 +39,28 @@ ActivationKind ToKind(v1::ActivationKind kind) {
       break;
   }
   POLYMOE_CHECK(false, "activation kind %d passed validation", kind);
+}
+
+const char* Name(ActivationKind kind) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return "relu";
+    case ActivationKind::kRelu2:
+      return "relu2";
+    case ActivationKind::kGelu:
+      return "gelu";
+    case ActivationKind::kSwiglu:
+      return "swiglu";
+    case ActivationKind::kPolyRelu:
+      return "polyrelu";
+    case ActivationKind::kPolyNorm:
+      return "polynorm";
+    case ActivationKind::kPolyPRelu:
+      return "polyprelu";
+    case ActivationKind::kPolyReluNorm:
+      return "polyrelunorm";
+  }
+  POLYMOE_CHECK(false, "activation kind %d", static_cast<int>(kind));
 }
 
 absl::StatusOr<Dataset> OpenChecked(const std::string& path, const std::string& split, const v1::JobSpec& spec) {
@@ -73,12 +97,28 @@ ModelConfig ToModelConfig(const v1::JobSpec& spec) {
           .z_loss = static_cast<float>(spec.train().z_loss())};
 }
 
+absl::Status CheckSize(const v1::JobSpec& spec, uint64_t memory_bytes) {
+  constexpr uint64_t kFloatsPerParameter = 4;  // the value, its gradient, two moments
+  const uint64_t parameters = ComputeShape(spec.model(), spec.data().sequence_length()).total;
+  if (const uint64_t bytes = parameters * kFloatsPerParameter * sizeof(float); bytes > memory_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("spec.model has ", FormatCount(static_cast<double>(parameters)), " parameters, which take ",
+                     FormatBytes(static_cast<double>(bytes)), " with gradients and moments; this machine has ",
+                     FormatBytes(static_cast<double>(memory_bytes)), "; lower layers, hidden, ffn or experts"));
+  }
+  const uint64_t rows = uint64_t{spec.train().micro_batch()} * spec.data().sequence_length() * ToModelConfig(spec).top_k;
+  if (rows <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();  // the kernels' row indices
+  return absl::InvalidArgumentError(absl::StrCat("spec.train.microBatch ", spec.train().micro_batch(),
+                                                 " x spec.data.sequenceLength ", spec.data().sequence_length(), " x topK are ",
+                                                 rows, " routed rows, more than 2^31 - 1; lower microBatch"));
+}
+
 std::string DescribeModel(const ModelConfig& c) {
   return absl::StrCat(c.moe ? "moe" : "dense", " layers=", c.layers, " hidden=", c.hidden, " heads=", c.heads, " ffn=", c.ffn,
-                      " experts=", c.experts, " topK=", c.top_k, " vocab=", c.vocab,
-                      " activation=", static_cast<int>(c.activation.kind),
-                      " order=", c.activation.has_coefficients() ? c.activation.order : 0,
-                      " coefficientSets=", c.activation.has_coefficients() ? c.coefficient_sets() : 0);
+                      " experts=", c.experts, " topK=", c.top_k, " vocab=", c.vocab, " activation=", Name(c.activation.kind),
+                      c.activation.has_coefficients()
+                          ? absl::StrCat(" order=", c.activation.order, " coefficientSets=", c.coefficient_sets())
+                          : "");
 }
 
 absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec) {

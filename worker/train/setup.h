@@ -2,9 +2,11 @@
 #ifndef POLYMOE_WORKER_TRAIN_SETUP_H_
 #define POLYMOE_WORKER_TRAIN_SETUP_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "worker/data/dataset.h"
@@ -32,6 +34,10 @@ struct TrainingData {
   Dataset train;
   std::vector<ValidationData> validation;
 };
+
+// Whether the sizes, each legal by itself, make a model and a micro-batch that a machine of `memory_bytes` can hold at all.
+// RESOURCE_EXHAUSTED or INVALID_ARGUMENT says which to lower. The bound is a lower one: it counts no activations.
+absl::Status CheckSize(const v1::JobSpec& spec, uint64_t memory_bytes);
 
 // Opens and checks all datasets of the job: long enough for a sequence, no token beyond spec.model.vocab.
 absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec);

@@ -14,8 +14,10 @@ struct StepResult {
   double z = 0;
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
-  double seconds = 0;    // of the step
-  bool skipped = false;  // loss or gradient was not finite
+  double seconds = 0;           // of the step
+  bool skipped = false;         // loss or gradient was not finite
+  uint64_t skipped_steps = 0;   // so far, with this one
+  bool stop_requested = false;  // of any rank
 };
 
 }  // namespace polymoe

@@ -1,21 +1,22 @@
 #include "worker/train/trainer.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 
 #include "polymoe/v1/job_spec.pb.h"
-#include "polymoe/v1/trainer.pb.h"
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/status.h"
 #include "worker/data/loader.h"
-#include "worker/train/event_writer.h"
 #include "worker/train/reporter.h"
+#include "worker/train/resume.h"
 #include "worker/train/schedule.h"
 
 namespace polymoe {
@@ -25,73 +26,106 @@ AdamWConfig ToAdamW(const v1::TrainSpec& train) {
   return {.beta1 = train.beta1(), .beta2 = train.beta2(), .epsilon = train.adam_epsilon(), .weight_decay = train.weight_decay()};
 }
 
+uint64_t MachineMemory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// OpenData has made sure that there is a sequence to load.
+BatchLoader MakeLoader(const Dataset& dataset, const v1::JobSpec& spec) {
+  return BatchLoader::Shuffled(dataset, spec.data().sequence_length(), spec.train().seed()).value();
+}
+
+uint64_t BatchTokens(const v1::JobSpec& spec) {
+  return uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
+}
+
 }  // namespace
 
-Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, EventWriter& events,
-                 Reporter& reporter, TrainingData data)
+Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
+                 TrainingData data)
     : file_(file),
       options_(options),
       group_(group),
       clock_(clock),
-      events_(events),
       reporter_(reporter),
       data_(std::move(data)),
+      loader_(MakeLoader(data_.train, file.spec())),
       model_(ToModelConfig(file.spec()), CpuOps(), static_cast<int>(file.spec().train().micro_batch()),
              static_cast<int>(file.spec().data().sequence_length())),
       optimizer_(ToAdamW(file.spec().train()), model_.table(), CpuOps()),
       parameters_(model_.table().total()),
       gradients_(model_.table().total()),
-      tokens_(file.spec().train().micro_batch() * file.spec().data().sequence_length()),
+      tokens_(uint64_t{file.spec().train().micro_batch()} * file.spec().data().sequence_length()),
       targets_(tokens_.size()) {}
 
 Trainer::~Trainer() = default;
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file, const TrainerOptions& options, Group& group,
-                                                         const Clock& clock, EventWriter& events, Reporter& reporter) {
+                                                         const Clock& clock, Reporter& reporter) {
+  POLYMOE_RETURN_IF_ERROR(CheckSize(file.spec(), MachineMemory()));
   POLYMOE_ASSIGN_OR_RETURN(TrainingData data, OpenData(file.spec()));
-  auto trainer = absl::WrapUnique(new Trainer(file, options, group, clock, events, reporter, std::move(data)));
+  std::unique_ptr<Trainer> trainer;
+  try {
+    trainer = absl::WrapUnique(new Trainer(file, options, group, clock, reporter, std::move(data)));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("not enough memory for this model and micro-batch; lower spec.train.microBatch first");
+  }
   trainer->state_.model = DescribeModel(trainer->model_.config());
   trainer->state_.data_fingerprint = trainer->data_.train.fingerprint();
   trainer->model_.table().Initialize(file.spec().train().seed(), trainer->model_.config(), trainer->parameters_.data());
-  POLYMOE_RETURN_IF_ERROR(trainer->Resume());
+  POLYMOE_RETURN_IF_ERROR(trainer->ResumeTogether());
   return trainer;
 }
 
-absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
-  v1::TrainerEvent started;
-  started.mutable_started()->set_start_step(state_.step);
-  events_.Write(started);
-  reporter_.Start(state_, model_.config());
-  const uint64_t budget = file_.spec().train().tokens();
-  while (state_.tokens < budget) {
-    POLYMOE_ASSIGN_OR_RETURN(const StepResult result, Step());
-    // Ranks leave together: the request of any of them counts for all.
-    double stopping = stop.load(std::memory_order_relaxed) ? 1 : 0;
-    POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(&stopping, 1)));
-    const bool done = state_.tokens >= budget;
-    POLYMOE_RETURN_IF_ERROR(AfterStep(result, done || stopping > 0));
-    if (stopping > 0 && !done) return Outcome::kStopped;
+absl::Status Trainer::ResumeTogether() {
+  absl::StatusOr<TrainerState> state = Resume(options_.resume, options_.checkpoint_dir, state_, Tensors());
+  POLYMOE_RETURN_IF_ERROR(Agree(state.status()));
+  state_ = *std::move(state);
+  // Ranks that see different folders must not train on together from different states.
+  double leaders_step = leads() ? static_cast<double>(state_.step) : 0;
+  POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(&leaders_step, 1)));
+  absl::Status same;
+  if (leaders_step != static_cast<double>(state_.step)) {
+    same = absl::AbortedError(absl::StrCat("rank ", group_.rank(), " resumed at step ", state_.step, ", rank 0 at ", leaders_step,
+                                           "; do all workers share ", options_.checkpoint_dir, "?"));
   }
-  reporter_.Finish(state_);
+  POLYMOE_RETURN_IF_ERROR(Agree(same));
+  return Agree(leads() ? SetAsideNewer(options_.checkpoint_dir, state_.step) : absl::OkStatus());
+}
+
+absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
+  reporter_.Start(state_, model_.config(), leads());
+  while (!done()) {
+    POLYMOE_ASSIGN_OR_RETURN(const StepResult result, Step(stop));
+    POLYMOE_RETURN_IF_ERROR(AfterStep(result));
+    if (result.stop_requested && !done()) {
+      if (leads()) reporter_.Stopped(state_);
+      return Outcome::kStopped;
+    }
+  }
+  if (leads()) reporter_.Done(state_);
   return Outcome::kDone;
 }
 
-// Batch -> forward and backward a micro-batch -> reduce -> norm -> finite check -> update.
-absl::StatusOr<StepResult> Trainer::Step() {
+bool Trainer::done() const {
+  return state_.tokens >= file_.spec().train().tokens();
+}
+
+// Batch -> forward and backward a micro-batch -> reduce -> update. Rank r of W takes the r-th of W equal parts of the global batch.
+absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   const absl::Duration start = clock_.Monotonic();
   const v1::TrainSpec& train = file_.spec().train();
-  const uint32_t length = file_.spec().data().sequence_length(), micro = train.micro_batch();
-  const uint32_t share = train.global_batch() / group_.size(), micro_batches = share / micro;
-  const uint64_t batch_tokens = uint64_t{train.global_batch()} * length;
-  POLYMOE_ASSIGN_OR_RETURN(const BatchLoader loader, BatchLoader::Shuffled(data_.train, length, train.seed()));
+  const uint32_t micro = train.micro_batch(), share = train.global_batch() / group_.size(), micro_batches = share / micro;
+  const double batch_tokens = static_cast<double>(BatchTokens(file_.spec()));
 
   std::fill(gradients_.begin(), gradients_.end(), 0.0f);
-  double sums[3] = {};  // cross entropy over tokens, router losses over micro-batches
+  // Cross entropy over tokens, router losses over micro-batches, and requests to stop: ranks leave together.
+  double sums[4] = {0, 0, 0, stop.load(std::memory_order_relaxed) ? 1.0 : 0.0};
   for (uint32_t i = 0; i < micro_batches; ++i) {
-    loader.Fill(state_.sequences + uint64_t{share} * group_.rank() + uint64_t{micro} * i, micro, tokens_.data(), targets_.data());
+    loader_.Fill(state_.sequences + uint64_t{share} * group_.rank() + uint64_t{micro} * i, micro, tokens_.data(), targets_.data());
     const MicroBatchLosses losses =
         model_.ForwardBackward(parameters_.data(), tokens_.data(), targets_.data(), static_cast<int>(micro),
-                               static_cast<float>(1.0 / static_cast<double>(batch_tokens)), gradients_.data());
+                               static_cast<float>(1 / batch_tokens), gradients_.data());
     sums[0] += losses.cross_entropy;
     sums[1] += losses.load_balance;
     sums[2] += losses.z;
@@ -99,13 +133,22 @@ absl::StatusOr<StepResult> Trainer::Step() {
   POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(gradients_)));
   POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(sums)));
 
-  StepResult result{.step = state_.step + 1,
-                    .tokens = state_.tokens + batch_tokens,
-                    .loss = sums[0] / static_cast<double>(batch_tokens),
+  StepResult result{.loss = sums[0] / batch_tokens,
                     .load_balance = sums[1] / (micro_batches * group_.size()),
                     .z = sums[2] / (micro_batches * group_.size()),
-                    .grad_norm = std::sqrt(CpuOps().sum_squares(static_cast<int64_t>(gradients_.size()), gradients_.data())),
-                    .learning_rate = LearningRate(train, state_.tokens + batch_tokens / 2)};
+                    .stop_requested = sums[3] > 0};
+  Update(result);
+  result.seconds = absl::ToDoubleSeconds(clock_.Monotonic() - start);
+  return result;
+}
+
+// Norm -> finite check -> clip -> AdamW, on what all ranks have in common: each comes to the same decision and the same bits. A skipped
+// step leaves parameters and moments alone; its data counts as read.
+void Trainer::Update(StepResult& result) {
+  const v1::TrainSpec& train = file_.spec().train();
+  const uint64_t batch_tokens = BatchTokens(file_.spec());
+  result.grad_norm = std::sqrt(CpuOps().sum_squares(static_cast<int64_t>(gradients_.size()), gradients_.data()));
+  result.learning_rate = LearningRate(train, state_.tokens + batch_tokens / 2);
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   if (result.skipped) {
     ++state_.skipped;
@@ -113,32 +156,33 @@ absl::StatusOr<StepResult> Trainer::Step() {
     const double clip = train.grad_clip(), scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1;
     optimizer_.Step(++state_.updates, result.learning_rate, scale, gradients_.data(), parameters_.data());
   }
-  state_.step = result.step;
-  state_.tokens = result.tokens;
+  state_.step += 1;
+  state_.tokens += batch_tokens;
   state_.sequences += train.global_batch();
-  result.seconds = absl::ToDoubleSeconds(clock_.Monotonic() - start);
-  return result;
+  result.step = state_.step;
+  result.tokens = state_.tokens;
+  result.skipped_steps = state_.skipped;
 }
 
-absl::Status Trainer::AfterStep(const StepResult& result, bool last) {
-  if (result.skipped && file_.spec().train().non_finite() == v1::NON_FINITE_POLICY_STOP) {
+// What happens between steps, in this order: report, validate, save.
+absl::Status Trainer::AfterStep(const StepResult& result) {
+  const bool validates = done() || Due(file_.spec().validation().every_tokens());
+  const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
+  const bool fails = result.skipped && file_.spec().train().non_finite() == v1::NON_FINITE_POLICY_STOP;
+  if (leads()) reporter_.Step(result, validates, model_, parameters_.data());
+  if (fails) {
     return absl::AbortedError(absl::StrCat("step ", result.step, " has loss ", result.loss, " and gradient norm ", result.grad_norm,
                                            " (spec.train.nonFinite: stop); try a lower learning rate"));
   }
-  if (!leads()) return absl::OkStatus();
-  reporter_.Step(result, state_, model_, parameters_.data());
-  if (last || Due(file_.spec().validation().every_tokens())) POLYMOE_RETURN_IF_ERROR(Validate());
-  if (last || Due(file_.spec().checkpoint().every_tokens())) POLYMOE_RETURN_IF_ERROR(Save());
-  return absl::OkStatus();
+  if (leads() && validates) Validate();
+  return saves ? Agree(leads() ? Save() : absl::OkStatus()) : absl::OkStatus();
 }
 
 bool Trainer::Due(uint64_t every) const {
-  const v1::JobSpec& spec = file_.spec();
-  const uint64_t batch_tokens = uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
-  return state_.tokens / every != (state_.tokens - batch_tokens) / every;
+  return state_.tokens / every != (state_.tokens - BatchTokens(file_.spec())) / every;
 }
 
-absl::Status Trainer::Validate() {
+void Trainer::Validate() {
   const uint32_t length = file_.spec().data().sequence_length(), micro = file_.spec().train().micro_batch();
   for (const ValidationData& set : data_.validation) {
     double sum = 0;
@@ -149,23 +193,25 @@ absl::Status Trainer::Validate() {
       }
       sum += model_.Evaluate(parameters_.data(), tokens_.data(), targets_.data(), static_cast<int>(count)).cross_entropy;
     }
-    const double loss = sum / static_cast<double>(set.windows * length);
     const double tokens_per_byte =
         static_cast<double>(set.dataset.tokens()) / static_cast<double>(std::max<uint64_t>(1, set.dataset.bytes()));
-    reporter_.Validation(set.name, loss, loss / std::log(2.0) * tokens_per_byte, state_);
+    reporter_.Validation(state_, set.name, sum / static_cast<double>(set.windows * length), tokens_per_byte);
   }
-  return absl::OkStatus();
 }
 
 absl::Status Trainer::Save() {
   absl::StatusOr<std::string> path = SaveCheckpoint(options_.checkpoint_dir, state_, Tensors());
   if (!path.ok()) return Annotate(path.status(), absl::StrCat("checkpoint of step ", state_.step));
-  v1::TrainerEvent event;
-  event.mutable_checkpoint()->set_step(state_.step);
-  event.mutable_checkpoint()->set_tokens(state_.tokens);
-  event.mutable_checkpoint()->set_path(*path);
-  events_.Write(event);
+  reporter_.Saved(state_, *path);
   return PruneCheckpoints(options_.checkpoint_dir, file_.spec().checkpoint().keep_last());
+}
+
+absl::Status Trainer::Agree(const absl::Status& mine) {
+  double failed = mine.ok() ? 0 : 1;
+  const absl::Status reduced = group_.AllReduceSum(absl::MakeSpan(&failed, 1));
+  if (!mine.ok()) return mine;
+  POLYMOE_RETURN_IF_ERROR(reduced);
+  return failed == 0 ? absl::OkStatus() : absl::AbortedError("another rank failed; its own message says why");
 }
 
 std::vector<TensorRef> Trainer::Tensors() {
@@ -177,35 +223,6 @@ std::vector<TensorRef> Trainer::Tensors() {
       tensors.push_back({absl::StrCat(prefix, p.name), p.shape, buffer + p.offset});
   }
   return tensors;
-}
-
-absl::Status Trainer::LoadFrom(const std::string& path) {
-  POLYMOE_ASSIGN_OR_RETURN(TrainerState loaded, LoadCheckpoint(path, state_.model, Tensors()));
-  if (loaded.data_fingerprint != state_.data_fingerprint) {
-    return absl::InvalidArgumentError(absl::StrCat("checkpoint ", path, " was trained on other data (fingerprint ",
-                                                   loaded.data_fingerprint, ", spec.data.train has ", state_.data_fingerprint,
-                                                   ")"));
-  }
-  state_ = std::move(loaded);
-  return absl::OkStatus();
-}
-
-absl::Status Trainer::Resume() {
-  if (options_.resume == "none") return absl::OkStatus();
-  const bool any = options_.resume == "auto";
-  const std::string directory = any ? options_.checkpoint_dir : options_.resume.substr(0, options_.resume.rfind('/'));
-  POLYMOE_ASSIGN_OR_RETURN(std::vector<CheckpointInfo> candidates, ListCheckpoints(directory));
-  // The one that was asked for, then older ones; a later one was not committed by anybody who counts.
-  if (!any) std::erase_if(candidates, [&](const CheckpointInfo& c) { return c.path > options_.resume; });
-  absl::Status newest_error = absl::NotFoundError(absl::StrCat("there is no complete checkpoint at ", options_.resume));
-  for (auto it = candidates.rbegin(); it != candidates.rend(); ++it) {
-    const absl::Status loaded = LoadFrom(it->path);
-    // Another model or other data is the user's mistake: an older checkpoint would not help.
-    if (loaded.ok() || absl::IsInvalidArgument(loaded)) return loaded;
-    if (it == candidates.rbegin()) newest_error = loaded;
-    LogWarning("checkpoint not usable, trying an older one", {{"error", std::string(loaded.message())}});
-  }
-  return any && candidates.empty() ? absl::OkStatus() : newest_error;
 }
 
 }  // namespace polymoe

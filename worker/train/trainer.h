@@ -10,9 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "worker/checkpoint/checkpoint.h"
+#include "worker/data/loader.h"
 #include "worker/model/model.h"
 #include "worker/parallel/group.h"
 #include "worker/train/optimizer.h"
@@ -22,7 +24,6 @@
 namespace polymoe {
 
 class Clock;
-class EventWriter;
 class Reporter;
 
 namespace v1 {
@@ -31,48 +32,51 @@ class JobFile;
 
 struct TrainerOptions {
   std::string checkpoint_dir;
-  // "none": from scratch. "auto": from the newest good checkpoint in checkpoint_dir, if any. Else a checkpoint's path; when that one is
-  // damaged, an older one beside it.
-  std::string resume = "auto";
+  std::string resume = "auto";  // "none", "auto" or a checkpoint's path: Resume in resume.h
 };
 
 enum class Outcome { kDone, kStopped };
 
 class Trainer {
  public:
-  // Opens and checks the data, takes all memory, initialises or resumes. `file` is complete (CompleteJobFile). References are kept.
+  // Opens and checks the data, takes all memory, initialises or resumes; the ranks start from the same state, or not at all. `file` is
+  // complete (CompleteJobFile). References are kept.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobFile& file, const TrainerOptions& options, Group& group,
-                                                         const Clock& clock, EventWriter& events, Reporter& reporter);
+                                                         const Clock& clock, Reporter& reporter);
   ~Trainer();
 
-  // Trains to the end of the token budget, or until `stop` is set (then the step in progress is finished and saved).
+  // Trains to the end of the token budget, or until `stop` is set on any rank (then all finish that step, rank 0 saves it, and all
+  // leave). An error of rank 0 at a checkpoint is an error of all.
   absl::StatusOr<Outcome> Run(const std::atomic<bool>& stop);
 
   const TrainerState& state() const { return state_; }
   const float* parameters() const { return parameters_.data(); }
 
  private:
-  Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, EventWriter& events,
-          Reporter& reporter, TrainingData data);
+  Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
+          TrainingData data);
 
-  absl::Status Resume();
-  absl::Status LoadFrom(const std::string& path);
-  absl::StatusOr<StepResult> Step();
-  absl::Status AfterStep(const StepResult& result, bool last);
-  absl::Status Validate();
+  absl::Status ResumeTogether();
+  absl::StatusOr<StepResult> Step(const std::atomic<bool>& stop);
+  void Update(StepResult& result);
+  absl::Status AfterStep(const StepResult& result);
+  void Validate();
   absl::Status Save();
+  // Waits for all ranks. An error of any of them is an error of all: `mine`, or one that says that it was another's.
+  absl::Status Agree(const absl::Status& mine);
   std::vector<TensorRef> Tensors();
   // Whether a multiple of `every` tokens lies in the step that ended at state_.tokens.
   bool Due(uint64_t every) const;
+  bool done() const;
   bool leads() const { return group_.rank() == 0; }
 
   const v1::JobFile& file_;
   const TrainerOptions options_;
   Group& group_;
   const Clock& clock_;
-  EventWriter& events_;
   Reporter& reporter_;
   const TrainingData data_;
+  const BatchLoader loader_;  // reads data_.train
 
   Model model_;
   Optimizer optimizer_;

@@ -1,0 +1,38 @@
+// Names and values of the metrics of a step (docs/metrics.md has the units). Pure.
+//
+//   loss, load_balance_loss, z_loss, grad_norm, learning_rate, step_seconds, tokens_per_second, flops_per_second, skipped_steps
+//   val_loss/SET, val_bits_per_byte/SET
+//   router_max_over_mean/L, router_entropy/L, router_load/L/E      layer L, expert E; of the step's last micro-batch on rank 0
+//   coef/L/w3, .../w2, .../w1, .../bias, .../slope                 coef/L/E/w3 with a set of coefficients an expert
+#ifndef POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
+#define POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/types/span.h"
+
+#include "worker/model/config.h"
+#include "worker/train/step.h"
+
+namespace polymoe {
+
+namespace v1 {
+class StepPoints;
+}
+
+// `batch_tokens` of the global batch; `flops_per_token` as ComputeShape counts them.
+void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_per_token, bool moe, v1::StepPoints& points);
+
+// Router of one layer: routed rows of each expert, mean entropy of its distribution in nats.
+void AddRouterMetrics(int layer, absl::Span<const int32_t> counts, double entropy, v1::StepPoints& points);
+
+// `coefficients` [coefficient_sets, coefficient_count] of one layer, of an activation that has any.
+void AddCoefficientMetrics(const ModelConfig& config, int layer, const float* coefficients, v1::StepPoints& points);
+
+// `loss` in nats a token; bits per byte compares sets that are tokenised differently.
+void AddValidationMetrics(const std::string& set, double loss, double tokens_per_byte, v1::StepPoints& points);
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
