@@ -6,12 +6,12 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include <nlohmann/json.hpp>
 
 #include "common/check.h"
 #include "common/file.h"
@@ -75,7 +75,8 @@ void Cluster::Start(const std::string& name, std::vector<std::string> argv) {
   close(log);
   POLYMOE_CHECK(pid.ok(), "%s", pid.status().ToString().c_str());
   running_[name] = *pid;
-  POLYMOE_CHECK(WaitUntil([&] { return PathExists(address_file); }), "%s did not come up:\n%s", name.c_str(), LogTail(name).c_str());
+  POLYMOE_CHECK(WaitUntil([&] { return PathExists(address_file); }), "%s did not come up:\n%s", name.c_str(),
+                LogTail(name).c_str());
 }
 
 std::string Cluster::Address(const std::string& name, const std::string& key) const {
@@ -90,8 +91,8 @@ void Cluster::StartServer() {
 }
 
 void Cluster::StartWorker(const std::string& name, int slots) {
-  Start(name, {"polymoe-worker", "--server", server_address_, "--name", name, "--slots", absl::StrCat(slots), "--threads-per-slot", "1",
-               "--work-dir", absl::StrCat(dir(), "/", name), "--checkpoint-root", absl::StrCat(dir(), "/checkpoints")});
+  Start(name, {"polymoe-worker", "--server", server_address_, "--name", name, "--slots", absl::StrCat(slots), "--threads-per-slot",
+               "1", "--work-dir", absl::StrCat(dir(), "/", name), "--checkpoint-root", absl::StrCat(dir(), "/checkpoints")});
 }
 
 void Cluster::Kill(const std::string& program) {
@@ -124,7 +125,9 @@ bool Cluster::WaitForState(const std::string& job, const std::string& state) con
   return WaitUntil([&] { return JobField(job, "/state") == "JOB_STATE_" + state; });
 }
 
-std::string Cluster::Scrape() const { return Run({"/usr/bin/curl", "-s", absl::StrCat("http://", metrics_address_, "/metrics")}).out; }
+std::string Cluster::Scrape() const {
+  return Run({"/usr/bin/curl", "-s", absl::StrCat("http://", metrics_address_, "/metrics")}).out;
+}
 
 std::vector<pid_t> Cluster::Trainers() const {
   std::vector<pid_t> pids;

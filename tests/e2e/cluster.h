@@ -37,7 +37,7 @@ class Cluster {
   void StartServer();
   void StartWorker(const std::string& name, int slots = 1);
   // SIGKILL, reaped when it returns.
-  void Kill(const std::string& program);   // "server" or a worker's name
+  void Kill(const std::string& program);  // "server" or a worker's name
   // SIGTERM, waits for the exit and gives its code.
   int Terminate(const std::string& program);
 
@@ -53,6 +53,7 @@ class Cluster {
   std::vector<pid_t> Trainers() const;
 
   const std::string& dir() const { return dir_.path(); }
+  const std::string& server_address() const { return server_address_; }
   // End of a program's log, for failure messages.
   std::string LogTail(const std::string& program) const;
 
