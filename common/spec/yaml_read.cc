@@ -2,9 +2,11 @@
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -114,17 +116,47 @@ class Reader {
   SourceMap& places_;
 };
 
+// Hears where documents begin and nothing else.
+class DocumentStarts final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { last_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+  const YAML::Mark& last() const { return last_; }
+
+ private:
+  YAML::Mark last_;
+};
+
+// YAML::Load silently ignores what follows the first document, and YAML::LoadAll never ends on a stray bracket (it makes empty documents
+// of it for ever): so the documents are counted first, to two.
+absl::Status CheckOneDocument(const std::string& text, const std::string& file) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStarts starts;
+  if (!parser.HandleNextDocument(starts)) return absl::InvalidArgumentError(absl::StrCat(file, ": is empty"));
+  if (!parser.HandleNextDocument(starts)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(file, ":", starts.last().line + 1, ":", starts.last().column + 1,
+                                                 ": a second YAML document begins here, or the first is not closed well; write one "
+                                                 "job a file"));
+}
+
 }  // namespace
 
 absl::Status YamlToMessage(const std::string& text, const std::string& file, Message* message, SourceMap* places) {
   *places = SourceMap(file);
   try {  // yaml-cpp reports through exceptions
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.empty() || documents[0].IsNull()) return absl::InvalidArgumentError(absl::StrCat(file, ": is empty"));
-    if (documents.size() > 1) {
-      return absl::InvalidArgumentError(absl::StrCat(file, ": has ", documents.size(), " YAML documents; write one job a file"));
-    }
-    return Reader(places).ReadMessage(documents[0], "", message);
+    POLYMOE_RETURN_IF_ERROR(CheckOneDocument(text, file));
+    const YAML::Node document = YAML::Load(text);
+    if (document.IsNull()) return absl::InvalidArgumentError(absl::StrCat(file, ": is empty"));
+    return Reader(places).ReadMessage(document, "", message);
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(
         absl::StrCat(file, ":", e.mark.line + 1, ":", e.mark.column + 1, ": not valid YAML: ", e.msg));

@@ -96,7 +96,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(JobFile, BrokenYamlHasAPlace) {
   EXPECT_THAT(std::string(ParseJobFile("kind: [1\n", "job.yaml").status().message()), StartsWith("job.yaml:2:1: not valid YAML: "));
   EXPECT_THAT(std::string(ParseJobFile("", "job.yaml").status().message()), HasSubstr("is empty"));
-  EXPECT_THAT(std::string(ParseJobFile("a: 1\n---\nb: 2\n", "job.yaml").status().message()), HasSubstr("2 YAML documents"));
+  EXPECT_THAT(std::string(ParseJobFile("a: 1\n---\nb: 2\n", "job.yaml").status().message()),
+              HasSubstr("job.yaml:2:1: a second YAML document begins here"));
 }
 
 TEST(JobFile, AMessageWithoutFileGivesThePathAlone) {
