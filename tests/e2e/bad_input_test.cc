@@ -17,13 +17,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string Program(const std::string& name) {
-  return absl::StrCat(POLYMOE_BIN_DIR, "/", name);
-}
-
 TEST(BadInput, NoServer) {
   const TempDir dir;
-  const Output out = Run({Program("polyctl"), "--server", "127.0.0.1:1", "ls"}, {{"HOME", dir.path()}});
+  const Output out = RunProgram({BuiltProgram("polyctl"), "--server", "127.0.0.1:1", "ls"}, {{"HOME", dir.path()}});
   EXPECT_EQ(out.exit_code, 6);
   EXPECT_EQ(out.out, "");
   EXPECT_THAT(out.err, HasSubstr("127.0.0.1:1"));
@@ -34,20 +30,20 @@ TEST(BadInput, AJobFileWithATypo) {
   const TempDir dir;
   const std::string job = WriteJob(dir.path());
   ASSERT_TRUE(WriteFileDurably(job, absl::StrReplaceAll(*ReadFile(job), {{"topK", "topk"}})).ok());
-  const Output out = Run({Program("polyctl"), "validate", "--offline", job});
+  const Output out = RunProgram({BuiltProgram("polyctl"), "validate", "--offline", job});
   EXPECT_EQ(out.exit_code, 2);
-  EXPECT_EQ(out.err, absl::StrCat("polyctl: ", job, ":5:69: spec.model.topk: unknown field; did you mean topK?\n"));
+  EXPECT_EQ(out.err, absl::StrCat("polyctl: ", job, ":5:65: spec.model.topk: unknown field; did you mean topK?\n"));
 }
 
 TEST(BadInput, APortInUseAndAStoreInUse) {
   Cluster cluster;
   cluster.StartServer();
-  const Output store = Run({Program("polymoe-server"), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store",
-                            absl::StrCat("sqlite:", cluster.dir(), "/polymoe.db")});
+  const Output store = RunProgram({BuiltProgram("polymoe-server"), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store",
+                                   absl::StrCat("sqlite:", cluster.dir(), "/polymoe.db")});
   EXPECT_EQ(store.exit_code, 1);
   EXPECT_THAT(store.err, HasSubstr("is in use by another polymoe-server"));
-  const Output port = Run({Program("polymoe-server"), "--listen", cluster.server_address(), "--metrics", "127.0.0.1:0", "--store",
-                           absl::StrCat("sqlite:", cluster.dir(), "/other.db")});
+  const Output port = RunProgram({BuiltProgram("polymoe-server"), "--listen", cluster.server_address(), "--metrics", "127.0.0.1:0",
+                                  "--store", absl::StrCat("sqlite:", cluster.dir(), "/other.db")});
   EXPECT_EQ(port.exit_code, 1);
   EXPECT_THAT(port.err, HasSubstr(absl::StrCat("cannot listen on ", cluster.server_address())));
 }
@@ -55,8 +51,8 @@ TEST(BadInput, APortInUseAndAStoreInUse) {
 TEST(BadInput, AStoreThatIsNone) {
   const TempDir dir;
   ASSERT_TRUE(WriteFileDurably(dir.path() + "/p.db", std::string(10000, 'x')).ok());
-  const Output out = Run({Program("polymoe-server"), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store",
-                          absl::StrCat("sqlite:", dir.path(), "/p.db")});
+  const Output out = RunProgram({BuiltProgram("polymoe-server"), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store",
+                                 absl::StrCat("sqlite:", dir.path(), "/p.db")});
   EXPECT_EQ(out.exit_code, 1);
   EXPECT_THAT(out.err, HasSubstr("store: cannot open"));
 }
@@ -71,8 +67,8 @@ class TrainerInput : public ::testing::Test {
     ASSERT_TRUE(WriteFileDurably(job_, edited).ok());
   }
   Output Train(const std::string& resume = "auto") {
-    return Run(
-        {Program("polymoe-train"), "--spec", job_, "--checkpoint-dir", dir_.path() + "/ck", "--threads", "1", "--resume", resume});
+    return RunProgram({BuiltProgram("polymoe-train"), "--spec", job_, "--checkpoint-dir", dir_.path() + "/ck", "--threads", "1",
+                       "--resume", resume});
   }
   TempDir dir_;
   std::string job_;
@@ -121,9 +117,9 @@ TEST_F(TrainerInput, CheckpointsOfAnotherShapeAndBrokenOnes) {
 
 TEST_F(TrainerInput, AFullDiskAtACheckpoint) {
   // Every file that the trainer writes may grow to 20 KB, as on a disk that is full.
-  const Output out = Run({"/bin/bash", "-c",
-                          absl::StrCat("ulimit -f 20; trap '' XFSZ; exec ", Program("polymoe-train"), " --threads 1 --spec ", job_,
-                                       " --checkpoint-dir ", dir_.path(), "/ck")});
+  const Output out = RunProgram({"/bin/bash", "-c",
+                                 absl::StrCat("ulimit -f 20; trap '' XFSZ; exec ", BuiltProgram("polymoe-train"),
+                                              " --threads 1 --spec ", job_, " --checkpoint-dir ", dir_.path(), "/ck")});
   EXPECT_EQ(out.exit_code, 1);
   EXPECT_THAT(out.err, HasSubstr("checkpoint of step 40: cannot write"));
 }

@@ -2,15 +2,12 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include <nlohmann/json.hpp>
 
 #include "common/check.h"
@@ -28,35 +25,7 @@ int OpenForWriting(const std::string& path) {
   return fd;
 }
 
-ProcessExit Reap(pid_t pid) {
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0) POLYMOE_CHECK(errno == EINTR, "waitpid %d", pid);
-  return ToProcessExit(status);
-}
-
 }  // namespace
-
-Output Run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& environment) {
-  const TempDir dir;
-  const int out = OpenForWriting(dir.path() + "/out"), err = OpenForWriting(dir.path() + "/err");
-  ProcessOptions options{.argv = argv, .descriptors = {{out, 1}, {err, 2}}};
-  options.environment.assign(environment.begin(), environment.end());
-  const auto pid = StartProcess(options);
-  close(out);
-  close(err);
-  POLYMOE_CHECK(pid.ok(), "%s", pid.status().ToString().c_str());
-  const ProcessExit exit = Reap(*pid);
-  return {exit.signal != 0 ? 128 + exit.signal : exit.exit_code, *ReadFile(dir.path() + "/out"), *ReadFile(dir.path() + "/err")};
-}
-
-bool WaitUntil(const std::function<bool()>& done, absl::Duration limit) {
-  const absl::Time end = absl::Now() + limit;
-  while (!done()) {
-    if (absl::Now() > end) return false;
-    absl::SleepFor(absl::Milliseconds(20));
-  }
-  return true;
-}
 
 Cluster::Cluster(absl::Duration lease) : lease_(lease) {}
 
@@ -68,7 +37,7 @@ Cluster::~Cluster() {
 void Cluster::Start(const std::string& name, std::vector<std::string> argv) {
   const std::string address_file = absl::StrCat(dir(), "/", name, ".json");
   unlink(address_file.c_str());
-  argv[0] = absl::StrCat(POLYMOE_BIN_DIR, "/", argv[0]);
+  argv[0] = BuiltProgram(argv[0]);
   argv.insert(argv.end(), {"--address-file", address_file});
   const int log = OpenForWriting(absl::StrCat(dir(), "/", name, ".log"));
   const auto pid = StartProcess({.argv = argv, .descriptors = {{log, 1}, {log, 2}}});
@@ -109,8 +78,9 @@ int Cluster::Terminate(const std::string& program) {
 }
 
 Output Cluster::Polyctl(std::vector<std::string> arguments) const {
-  arguments.insert(arguments.begin(), absl::StrCat(POLYMOE_BIN_DIR, "/polyctl"));
-  return Run(arguments, {{"POLYMOE_SERVER", server_address_}, {"HOME", dir()}, {"XDG_CONFIG_HOME", dir()}, {"NO_COLOR", "1"}});
+  arguments.insert(arguments.begin(), BuiltProgram("polyctl"));
+  return RunProgram(arguments,
+                    {{"POLYMOE_SERVER", server_address_}, {"HOME", dir()}, {"XDG_CONFIG_HOME", dir()}, {"NO_COLOR", "1"}});
 }
 
 std::string Cluster::JobField(const std::string& job, const std::string& pointer) const {
@@ -125,13 +95,14 @@ bool Cluster::WaitForState(const std::string& job, const std::string& state) con
   return WaitUntil([&] { return JobField(job, "/state") == "JOB_STATE_" + state; });
 }
 
-std::string Cluster::Scrape() const {
-  return Run({"/usr/bin/curl", "-s", absl::StrCat("http://", metrics_address_, "/metrics")}).out;
+std::string Cluster::Scrape(const std::string& program) const {
+  return RunProgram({"/usr/bin/curl", "-s", absl::StrCat("http://", Address(program, "metrics"), "/metrics")}).out;
 }
 
 std::vector<pid_t> Cluster::Trainers() const {
   std::vector<pid_t> pids;
-  for (const std::string& entry : *ListDirectory("/proc")) {
+  const auto entries = ListDirectory("/proc");
+  for (const std::string& entry : *entries) {
     pid_t pid;
     if (!absl::SimpleAtoi(entry, &pid)) continue;
     const auto command = ReadFile(absl::StrCat("/proc/", entry, "/cmdline"));

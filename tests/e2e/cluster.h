@@ -5,28 +5,16 @@
 
 #include <sys/types.h>
 
-#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 
+#include "tests/fakes/program.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace polymoe {
-
-struct Output {
-  int exit_code = 0;
-  std::string out, err;
-};
-
-// Runs a program to its end.
-Output Run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& environment = {});
-
-// Calls `done` every few milliseconds until it answers true. False when `limit` passed first: the caller's failure message. This is
-// how tests wait for other processes: for a state, never for a time.
-bool WaitUntil(const std::function<bool()>& done, absl::Duration limit = absl::Seconds(120));
 
 class Cluster {
  public:
@@ -46,8 +34,8 @@ class Cluster {
   // A field of `polyctl get JOB -o json` by its JSON pointer, "" when absent.
   std::string JobField(const std::string& job, const std::string& pointer) const;
   bool WaitForState(const std::string& job, const std::string& state) const;
-  // Everything on the coordinator's /metrics.
-  std::string Scrape() const;
+  // Everything on a program's /metrics.
+  std::string Scrape(const std::string& program = "server") const;
 
   // Process ids of the trainers that run now.
   std::vector<pid_t> Trainers() const;

@@ -60,6 +60,14 @@ class ClusterTest : public ::testing::Test {
     }
   }
 
+  // By promtool, which comes with Prometheus.
+  void ExpectLinted(const std::string& metrics) {
+    ASSERT_TRUE(WriteFileDurably(cluster_.dir() + "/metrics.txt", metrics).ok());
+    const Output lint = RunProgram({"/bin/sh", "-c", absl::StrCat("promtool check metrics < ", cluster_.dir(), "/metrics.txt")});
+    EXPECT_EQ(lint.exit_code, 0);
+    EXPECT_EQ(lint.out + lint.err, "");
+  }
+
   Cluster cluster_;
   std::string job_file_;
 };
@@ -82,10 +90,10 @@ TEST_F(ClusterTest, TrainsAndShowsIt) {
   EXPECT_THAT(metrics, HasSubstr(absl::StrCat("polymoe_val_loss{run=\"", job, "\",set=\"near\"}")));
   EXPECT_THAT(metrics, HasSubstr(absl::StrCat("polymoe_polycom_coefficient{layer=\"1\",run=\"", job, "\",term=\"w3\"}")));
   EXPECT_THAT(metrics, HasSubstr("polymoe_rpc_duration_seconds_bucket{"));
-  ASSERT_TRUE(WriteFileDurably(cluster_.dir() + "/metrics.txt", metrics).ok());
-  const Output lint = Run({"/bin/sh", "-c", absl::StrCat("promtool check metrics < ", cluster_.dir(), "/metrics.txt")});
-  EXPECT_EQ(lint.exit_code, 0) << lint.out << lint.err;
-  EXPECT_EQ(lint.out + lint.err, "");
+  ExpectLinted(metrics);
+  const std::string of_worker = cluster_.Scrape("w1");
+  EXPECT_THAT(of_worker, HasSubstr("polymoe_worker_trainer_exits_total{kind=\"ok\"} 1"));
+  ExpectLinted(of_worker);
 }
 
 TEST_F(ClusterTest, TheSameRequestTwiceIsOneJob) {

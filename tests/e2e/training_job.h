@@ -27,8 +27,8 @@ inline std::string SampleText() {
 inline std::string WriteJob(const std::string& dir) {
   if (!PathExists(dir + "/data/manifest.json")) {
     POLYMOE_CHECK(WriteFileDurably(dir + "/text.txt", SampleText()).ok());
-    const Output built = Run({absl::StrCat(POLYMOE_BIN_DIR, "/polyctl"), "dataset", "build", "--input", dir + "/text.txt", "--out",
-                              dir + "/data", "--heldout", "0.2"});
+    const Output built = RunProgram(
+        {BuiltProgram("polyctl"), "dataset", "build", "--input", dir + "/text.txt", "--out", dir + "/data", "--heldout", "0.2"});
     POLYMOE_CHECK(built.exit_code == 0, "dataset build: %s", built.err.c_str());
   }
   const std::string job = absl::StrCat(R"(apiVersion: polymoe/v1

@@ -49,7 +49,7 @@ void AddCoefficientMetrics(const ModelConfig& config, int layer, const float* co
 
 void AddValidationMetrics(const std::string& set, double loss, double tokens_per_byte, v1::StepPoints& points) {
   (*points.mutable_values())["val_loss/" + set] = loss;
-  (*points.mutable_values())["val_bits_per_byte/" + set] = loss / std::numbers::ln2 * tokens_per_byte;
+  (*points.mutable_values())["val_bpb/" + set] = loss / std::numbers::ln2 * tokens_per_byte;
 }
 
 }  // namespace polymoe

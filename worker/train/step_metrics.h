@@ -1,7 +1,7 @@
 // Names and values of the metrics of a step (docs/metrics.md has the units). Pure.
 //
 //   loss, load_balance_loss, z_loss, grad_norm, learning_rate, step_seconds, tokens_per_second, flops_per_second, skipped_steps
-//   val_loss/SET, val_bits_per_byte/SET
+//   val_loss/SET, val_bpb/SET
 //   router_max_over_mean/L, router_entropy/L, router_load/L/E      layer L, expert E; of the step's last micro-batch on rank 0
 //   coef/L/w3, .../w2, .../w1, .../bias, .../slope                 coef/L/E/w3 with a set of coefficients an expert
 #ifndef POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
