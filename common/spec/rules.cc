@@ -4,6 +4,7 @@
 #include <google/protobuf/message.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 #include "polymoe/v1/job_spec.pb.h"
 
@@ -48,9 +49,9 @@ double NumberOf(const Message& message, const FieldDescriptor* field) {
 }
 
 std::string Range(const v1::FieldRule& rule) {
-  if (rule.has_min() && rule.has_max()) return absl::StrCat(rule.min(), " to ", rule.max());
-  if (rule.has_min()) return absl::StrCat("at least ", rule.min());
-  if (rule.has_max()) return absl::StrCat("at most ", rule.max());
+  if (rule.has_min() && rule.has_max()) return absl::StrFormat("%.10g to %.10g", rule.min(), rule.max());
+  if (rule.has_min()) return absl::StrFormat("at least %.10g", rule.min());
+  if (rule.has_max()) return absl::StrFormat("at most %.10g", rule.max());
   return "";
 }
 

@@ -1,7 +1,9 @@
 #include "worker/data/builder.h"
 
+#include <cmath>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <unordered_set>
 #include <utility>
 
@@ -46,6 +48,17 @@ absl::StatusOr<TokenizerChoice> ChooseTokenizer(absl::string_view text) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("tokenizer '", text, "' is not known; write bytes, spm:MODEL_FILE or train-spm:VOCAB"));
+}
+
+// In nats, of the distribution that the counts describe.
+double Entropy(const std::vector<uint64_t>& counts) {
+  const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}));
+  double entropy = 0;
+  for (const uint64_t count : counts) {
+    const double share = static_cast<double>(count) / total;
+    if (count > 0) entropy -= share * std::log(share);
+  }
+  return entropy;
 }
 
 // Changes whenever the result would.
@@ -170,6 +183,7 @@ class Builder {
     SplitInfo info;
     std::vector<uint32_t> pending;
     uint64_t digest = 0;
+    std::vector<uint64_t> counts;  // of each token
   };
 
   absl::Status Assemble() {
@@ -192,6 +206,7 @@ class Builder {
     for (auto& [name, split] : splits_) {
       POLYMOE_RETURN_IF_ERROR(Flush(name, split));
       split.info.fingerprint = absl::StrFormat("%016x", split.digest);
+      split.info.unigram_entropy = Entropy(split.counts);
       manifest_.splits[name] = std::move(split.info);
     }
     return absl::OkStatus();
@@ -213,7 +228,11 @@ class Builder {
                     .tokens = split.pending.size()};
     POLYMOE_ASSIGN_OR_RETURN(shard.checksum,
                              WriteShard(absl::StrCat(options_.output, "/", shard.file), split.pending, manifest_.vocab));
-    for (const uint32_t token : split.pending) split.digest = Mix64(split.digest ^ token);
+    split.counts.resize(manifest_.vocab);
+    for (const uint32_t token : split.pending) {
+      split.digest = Mix64(split.digest ^ token);
+      ++split.counts[token];
+    }
     split.info.shards.push_back(std::move(shard));
     split.pending.clear();
     return absl::OkStatus();

@@ -68,11 +68,12 @@ class ProgressBar {
 
 void Print(const std::string& directory, const Manifest& manifest) {
   absl::PrintF("dataset     %s\ntokenizer   %s, vocabulary %d\n\n", directory, manifest.tokenizer, manifest.vocab);
-  absl::PrintF("%-8s %10s %12s %12s %11s %7s  %s\n", "SPLIT", "DOCUMENTS", "TOKENS", "BYTES", "BYTES/TOKEN", "SHARDS",
-               "FINGERPRINT");
+  absl::PrintF("%-8s %10s %12s %12s %11s %12s %7s  %s\n", "SPLIT", "DOCUMENTS", "TOKENS", "BYTES", "BYTES/TOKEN", "UNIGRAM NATS",
+               "SHARDS", "FINGERPRINT");
   for (const auto& [name, split] : manifest.splits) {
-    absl::PrintF("%-8s %10d %12d %12d %11.2f %7d  %s\n", name, split.documents, split.tokens, split.bytes,
-                 static_cast<double>(split.bytes) / static_cast<double>(split.tokens), split.shards.size(), split.fingerprint);
+    absl::PrintF("%-8s %10d %12d %12d %11.2f %12.4f %7d  %s\n", name, split.documents, split.tokens, split.bytes,
+                 static_cast<double>(split.bytes) / static_cast<double>(split.tokens), split.unigram_entropy, split.shards.size(),
+                 split.fingerprint);
   }
   absl::PrintF("\n%8s %10s %12s %12s %10s  %s\n", "FILES", "DOCUMENTS", "TOKENS", "BYTES", "DUPLICATES", "SOURCE");
   for (const SourceInfo& source : manifest.sources) {

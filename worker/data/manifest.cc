@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 
 // The library converts 1e300 and -1 to integers without a word.
 template <typename Integer>
@@ -35,7 +35,8 @@ SplitInfo ToSplit(const json& split) {
   SplitInfo info{.tokens = ReadCount<uint64_t>(split, "tokens"),
                  .bytes = ReadCount<uint64_t>(split, "bytes"),
                  .documents = ReadCount<uint64_t>(split, "documents"),
-                 .fingerprint = split.at("fingerprint").get<std::string>()};
+                 .fingerprint = split.at("fingerprint").get<std::string>(),
+                 .unigram_entropy = split.at("unigram_entropy").get<double>()};
   for (const json& shard : split.at("shards")) info.shards.push_back(ToShard(shard));
   return info;
 }
@@ -67,7 +68,8 @@ json ToJson(const SplitInfo& split) {
           {"tokens", split.tokens},
           {"bytes", split.bytes},
           {"documents", split.documents},
-          {"fingerprint", split.fingerprint}};
+          {"fingerprint", split.fingerprint},
+          {"unigram_entropy", split.unigram_entropy}};
 }
 
 json ToJson(const SourceInfo& source) {

@@ -24,6 +24,8 @@ struct SplitInfo {
   uint64_t bytes = 0;  // of the text
   uint64_t documents = 0;
   std::string fingerprint;  // of the sequence of tokens, however it is cut into shards; 16 hex digits
+  // Nats a token of the split's own token frequencies: the loss of a model that knows these and nothing else.
+  double unigram_entropy = 0;
 };
 
 // What one of the builder's inputs (a file, or all files of a folder) brought, over all splits.

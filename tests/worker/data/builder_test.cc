@@ -116,6 +116,14 @@ TEST_F(BuilderTest, DocumentsComeOutInOrderEachWithItsEnd) {
   EXPECT_FALSE(PathExists(Out() + "/.parts"));
 }
 
+TEST_F(BuilderTest, TheUnigramEntropyIsThatOfTheTokensOfTheSplit) {
+  Write("a.txt", "aaab");  // five tokens: a three times, b and the end of the document once each
+  options_.heldout = 0;
+  const auto manifest = BuildDataset(options_);
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_NEAR(manifest->splits.at("train").unigram_entropy, 0.6 * std::log(5.0 / 3) + 0.4 * std::log(5.0), 1e-12);
+}
+
 TEST_F(BuilderTest, AllFormatsGiveTheSameTokens) {
   const std::string text = Corpus(300'000, 1);
   std::set<std::string> fingerprints;
