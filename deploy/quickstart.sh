@@ -37,24 +37,26 @@ step "2/5 build"
 [[ -e build/release/build.ninja ]] || cmake --preset release >/dev/null
 cmake --build --preset release --target polyctl polymoe-server polymoe-worker polymoe-train polymoe-dataset -- --quiet
 echo "programs are in build/release/bin"
-
-mkdir -p "$dir"
-dir=$(realpath "$dir") text=$dir/text data=$dir/data
 PATH=$PWD/build/release/bin:$PATH
+
+mkdir -p "$dir/jobs"
+dir=$(realpath "$dir") text=$dir/text data=$dir/data study=quickstart-$(date +%s)
+for arm in ${arms//,/ }; do
+  sed -e "s|@ARM@|$arm|g; s|@TOKENS@|$tokens|g; s|@DATA@|$data|g; s|@STUDY@|$study|g" deploy/quickstart/job.yaml >"$dir/jobs/$arm.yaml"
+  polyctl validate --offline "$dir/jobs/$arm.yaml" >/dev/null  # a misspelt arm or count ends it here
+done
 
 step "3/5 text and datasets"
 deploy/quickstart/fetch-text.sh "$text"
 # One tokenizer and one training set over four domains. A document lands in the same split in every dataset (by the hash of its
 # content), so the domains' own datasets hold exactly the held-out documents of the training set. `jargon` is never trained on.
-[[ -e $data/all/manifest.json ]] ||
-  polyctl dataset build --input "$text"/python --input "$text"/politics --input "$text"/perl --input "$text"/dictionary \
-    --out "$data/all" --tokenizer train-spm:2048 --heldout 0.05
+build() { polyctl dataset build "$@" >/dev/null; }  # leaves a finished dataset alone
+build --input "$text"/python --input "$text"/politics --input "$text"/perl --input "$text"/dictionary \
+  --out "$data/all" --tokenizer train-spm:2048 --heldout 0.05
 for domain in python politics perl dictionary; do
-  [[ -e $data/$domain/manifest.json ]] ||
-    polyctl dataset build --input "$text/$domain" --out "$data/$domain" --tokenizer "spm:$data/all/tokenizer.model" --heldout 0.05 >/dev/null
+  build --input "$text/$domain" --out "$data/$domain" --tokenizer "spm:$data/all/tokenizer.model" --heldout 0.05
 done
-[[ -e $data/jargon/manifest.json ]] ||
-  polyctl dataset build --input "$text/jargon" --out "$data/jargon" --tokenizer "spm:$data/all/tokenizer.model" --heldout 1 >/dev/null
+build --input "$text/jargon" --out "$data/jargon" --tokenizer "spm:$data/all/tokenizer.model" --heldout 1
 polyctl dataset info "$data/all"
 
 step "4/5 training"
@@ -66,13 +68,10 @@ POLYMOE_SERVER=$(polyctl local up --dir "$dir/cluster" --workers 2 --slots-per-w
 export POLYMOE_SERVER
 finish() { ((keep)) || polyctl local down --dir "$dir/cluster"; }
 trap finish EXIT
-study=$(date +%s)
-mkdir -p "$dir/jobs"
 jobs=()
 for arm in ${arms//,/ }; do
-  sed -e "s|@ARM@|$arm|g; s|@TOKENS@|$tokens|g; s|@DATA@|$data|g; s|study: quickstart|study: quickstart-$study|" deploy/quickstart/job.yaml \
-    >"$dir/jobs/$arm.yaml"
-  jobs+=("$(polyctl submit "$dir/jobs/$arm.yaml" 2>/dev/null)")
+  job=$(polyctl submit "$dir/jobs/$arm.yaml" 2>/dev/null)
+  jobs+=("$job")
 done
 polyctl params "$dir/jobs/$arm.yaml" | tail -4
 echo

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,19 @@ namespace polymoe {
 namespace {
 
 using nlohmann::json;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+
+// Names polymoe_... that follow `mark` in a text.
+std::set<std::string> FamiliesIn(const std::string& text, const std::string& mark) {
+  std::set<std::string> names;
+  const std::string start = mark + "polymoe_";
+  for (size_t at = text.find(start); at != std::string::npos; at = text.find(start, at + 1)) {
+    const size_t begin = at + mark.size();
+    names.insert(text.substr(begin, text.find_first_of("` \n", begin) - begin));
+  }
+  return names;
+}
 
 class ClusterTest : public ::testing::Test {
  protected:
@@ -94,6 +107,9 @@ TEST_F(ClusterTest, TrainsAndShowsIt) {
   const std::string of_worker = cluster_.Scrape("w1");
   EXPECT_THAT(of_worker, HasSubstr("polymoe_worker_trainer_exits_total{kind=\"ok\"} 1"));
   ExpectLinted(of_worker);
+  // docs/metrics.md and the scrapes name the same families.
+  EXPECT_THAT(FamiliesIn(*ReadFile(POLYMOE_SOURCE_DIR "/docs/metrics.md"), "`"),
+              ElementsAreArray(FamiliesIn(metrics + of_worker, "# TYPE ")));
 }
 
 TEST_F(ClusterTest, TheSameRequestTwiceIsOneJob) {
