@@ -66,7 +66,7 @@ std::string FormatBytes(double bytes) {
     bytes /= 1024;
     ++suffix;
   }
-  return absl::StrFormat(suffix == 0 ? "%.0f %s" : "%.1f %s", bytes, kSuffixes[suffix]);
+  return absl::StrFormat("%.*f %s", suffix == 0 ? 0 : 1, bytes, kSuffixes[suffix]);
 }
 
 std::string ShortDuration(absl::Duration duration) {
