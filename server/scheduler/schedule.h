@@ -30,7 +30,7 @@ struct SchedulerInput {
 
 struct SchedulerConfig {
   // A job that has waited this long while younger ones passed it gets the next free slots: nobody younger starts before it.
-  int64_t max_bypass_ms = 10 * 60 * 1000;
+  int64_t max_bypass_ms = 600'000;
 };
 
 enum class WaitKind { kNoWorkers, kClusterTooSmall, kSlotsBusy, kBehindOtherJob, kBackoff };
