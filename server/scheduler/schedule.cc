@@ -33,7 +33,7 @@ class Pass {
       Hold(job, WaitKind::kBackoff,
            absl::StrCat("retries in ", (job.not_before_ms - now_ms_ + 999) / 1000, " s after a failed attempt"));
     } else if (workers_.empty()) {
-      Hold(job, WaitKind::kNoWorkers, absl::StrCat(needs, ", no worker is connected; start a polymoe-worker"));
+      Hold(job, WaitKind::kNoWorkers, absl::StrCat(needs, ", no worker that takes ranks is connected; start a polymoe-worker"));
     } else if (job.ranks > total_) {
       Hold(job, WaitKind::kClusterTooSmall,
            absl::StrCat(needs, ", all connected workers together have ", Slots(total_),
