@@ -54,7 +54,7 @@ void BecomeChild(const ProcessOptions& options, pid_t parent, int report_fd, cha
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
   // First out of the way of the target numbers, then into place: dup2 also clears close-on-exec.
-  int moved[16];
+  int moved[16] = {};
   POLYMOE_CHECK(options.descriptors.size() <= 16);
   int top = report_fd;
   for (const auto& [ours, theirs] : options.descriptors) top = theirs > top ? theirs : top;

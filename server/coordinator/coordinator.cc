@@ -35,16 +35,6 @@ absl::StatusOr<v1::Job> ParseJob(const JobRow& row) {
 
 }  // namespace
 
-std::shared_ptr<const v1::Job> View::Find(const std::string& id_or_name) const {
-  if (const auto it = jobs.find(id_or_name); it != jobs.end()) return it->second;
-  std::shared_ptr<const v1::Job> newest;
-  for (const auto& [id, job] : jobs) {
-    if (job->file().metadata().name() == id_or_name && (newest == nullptr || job->created_ms() >= newest->created_ms()))
-      newest = job;
-  }
-  return newest;
-}
-
 Coordinator::Coordinator(const ClusterConfig& config, Store& store, const Clock& clock, FleetMetrics& metrics,
                          std::function<void(absl::Status)> fatal)
     : cluster_(config),
@@ -97,26 +87,26 @@ bool Coordinator::Enqueue(Event event) {
   return true;
 }
 
-void Coordinator::Submit(const v1::SubmitRequest& request, std::function<void(absl::StatusOr<v1::SubmitResponse>)> done) {
+void Coordinator::Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done) {
   auto result = std::make_shared<absl::StatusOr<v1::SubmitResponse>>();
   const std::string id = absl::StrCat(request.file().metadata().name(), "-", NewSuffix(5));
   const bool queued = Enqueue({[=, this] { *result = cluster_.Submit(request, id, NowMs()); }, [=] { done(*result); }});
   if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again with the same request id"));
 }
 
-void Coordinator::Cancel(const std::string& job, std::function<void(absl::StatusOr<v1::Job>)> done) {
+void Coordinator::Cancel(const std::string& job, const std::function<void(absl::StatusOr<v1::Job>)>& done) {
   auto result = std::make_shared<absl::StatusOr<v1::Job>>();
   const bool queued = Enqueue({[=, this] { *result = cluster_.Cancel(job, NowMs()); }, [=] { done(*result); }});
   if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again"));
 }
 
-void Coordinator::DrainWorker(const std::string& worker, std::function<void(absl::Status)> done) {
+void Coordinator::DrainWorker(const std::string& worker, const std::function<void(absl::Status)>& done) {
   auto result = std::make_shared<absl::Status>();
   const bool queued = Enqueue({[=, this] { *result = cluster_.Drain(worker); }, [=] { done(*result); }});
   if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again"));
 }
 
-void Coordinator::Connect(const v1::Register& message, std::shared_ptr<WorkerLink> link) {
+void Coordinator::Connect(const v1::Register& message, const std::shared_ptr<WorkerLink>& link) {
   const bool queued = Enqueue({[=, this] {
                                  std::shared_ptr<WorkerLink>& current = links_[message.worker()];
                                  if (current != nullptr) current->Close();
@@ -174,11 +164,11 @@ void Coordinator::Loop() {
       events.swap(queue_);
       more = !stopping_;
     }
-    Tick(std::move(events));
+    Tick(events);
   }
 }
 
-void Coordinator::Tick(std::deque<Event> events) {
+void Coordinator::Tick(const std::deque<Event>& events) {
   for (const Event& event : events) event.apply();
   const absl::Duration start = clock_.Monotonic();
   cluster_.Tick(NowMs());

@@ -17,8 +17,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-#include "server/coordinator/view.h"
 #include "server/state/cluster.h"
+#include "server/state/view.h"
 
 namespace polymoe {
 
@@ -48,12 +48,12 @@ class Coordinator {
 
   // ---- from any thread; `done` is called on the coordinator's thread after the commit, or at once with RESOURCE_EXHAUSTED when too
   // many events wait.
-  void Submit(const v1::SubmitRequest& request, std::function<void(absl::StatusOr<v1::SubmitResponse>)> done);
-  void Cancel(const std::string& job, std::function<void(absl::StatusOr<v1::Job>)> done);
-  void DrainWorker(const std::string& worker, std::function<void(absl::Status)> done);
+  void Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done);
+  void Cancel(const std::string& job, const std::function<void(absl::StatusOr<v1::Job>)>& done);
+  void DrainWorker(const std::string& worker, const std::function<void(absl::Status)>& done);
 
   // The first message of a stream, then the others, then its end. Messages of a link that was replaced are dropped.
-  void Connect(const v1::Register& message, std::shared_ptr<WorkerLink> link);
+  void Connect(const v1::Register& message, const std::shared_ptr<WorkerLink>& link);
   void Receive(const std::shared_ptr<WorkerLink>& link, const std::string& worker, const v1::WorkerMessage& message);
   void Disconnect(const std::shared_ptr<WorkerLink>& link, const std::string& worker);
 
@@ -71,7 +71,7 @@ class Coordinator {
   int64_t NowMs() const;
   bool Enqueue(Event event);
   void Loop();
-  void Tick(std::deque<Event> events);
+  void Tick(const std::deque<Event>& events);
   absl::Status Commit(const Effects& effects);
   void Publish(Effects& effects);
   void ReportFleet(const View& view);

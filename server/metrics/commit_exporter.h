@@ -4,8 +4,8 @@
 
 #include <cstddef>
 
-#include "server/coordinator/view.h"
 #include "server/metrics/run_metrics.h"
+#include "server/state/view.h"
 
 namespace polymoe {
 

@@ -30,8 +30,9 @@ class Call {
 
   template <class Answer>
   void Finish(absl::StatusOr<Answer> answer, Answer* response) const {
-    if (answer.ok()) *response = *std::move(answer);
-    Finish(answer.status());
+    if (!answer.ok()) return Finish(answer.status());
+    *response = *std::move(answer);
+    Finish(absl::OkStatus());
   }
 
  private:

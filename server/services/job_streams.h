@@ -15,8 +15,8 @@
 
 #include "polymoe/v1/job.pb.h"
 
-#include "server/coordinator/view.h"
 #include "server/services/stream_writer.h"
+#include "server/state/view.h"
 
 namespace polymoe {
 

@@ -105,7 +105,7 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::List(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* WorkerServiceImpl::DrainWorker(grpc::CallbackServerContext* context,
                                                          const v1::DrainWorkerRequest* request, v1::Worker* response) {
   const Call call(metrics_, "WorkerService/DrainWorker", context);
-  const std::string name = request->worker();
+  const std::string& name = request->worker();  // the request lives until the call is finished
   coordinator_.DrainWorker(name, [this, call, name, response](const absl::Status& status) {
     for (const v1::Worker& worker : coordinator_.view()->workers) {
       if (worker.name() == name) *response = worker;

@@ -1,6 +1,6 @@
 // What readers see: an immutable picture of the cluster after a commit, and the feed of what each commit changed.
-#ifndef POLYMOE_SERVER_COORDINATOR_VIEW_H_
-#define POLYMOE_SERVER_COORDINATOR_VIEW_H_
+#ifndef POLYMOE_SERVER_STATE_VIEW_H_
+#define POLYMOE_SERVER_STATE_VIEW_H_
 
 #include <map>
 #include <memory>
@@ -38,4 +38,4 @@ class CommitListener {
 
 }  // namespace polymoe
 
-#endif  // POLYMOE_SERVER_COORDINATOR_VIEW_H_
+#endif  // POLYMOE_SERVER_STATE_VIEW_H_
