@@ -27,7 +27,7 @@ constexpr absl::Duration kReapTimeout = absl::Seconds(10);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(DaemonOptions options, prometheus::Registry& registry,
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& options, prometheus::Registry& registry,
                                                       std::function<void()> on_drain) {
   POLYMOE_RETURN_IF_ERROR(OpenChannel(options.server).status());  // the address makes sense
   POLYMOE_RETURN_IF_ERROR(MakeDirectories(absl::StrCat(options.work_dir, "/jobs")));

@@ -41,7 +41,7 @@ class Daemon {
  public:
   // Makes the folders and starts the threads; a coordinator that cannot be reached is no error. `on_drain` is called when the
   // coordinator wants the daemon to end; the owner then calls Drain. `registry` outlives it.
-  static absl::StatusOr<std::unique_ptr<Daemon>> Start(DaemonOptions options, prometheus::Registry& registry,
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options, prometheus::Registry& registry,
                                                        std::function<void()> on_drain);
   ~Daemon();
 

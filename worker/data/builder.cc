@@ -88,7 +88,7 @@ class Builder {
   }
 
   absl::StatusOr<Manifest> Build() {
-    if (const absl::StatusOr<Manifest> old = ReadManifest(options_.output); old.ok()) {
+    if (absl::StatusOr<Manifest> old = ReadManifest(options_.output); old.ok()) {
       if (old->options != manifest_.options) {
         return absl::AlreadyExistsError(
             absl::StrCat(options_.output, " holds a dataset of other inputs or options; remove it or choose another --out"));
