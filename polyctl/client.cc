@@ -37,13 +37,13 @@ absl::StatusOr<Client> Client::Open(const std::string& server, const ClientOptio
   return Client(server, std::move(channel), options);
 }
 
-bool Client::Connected() const {
-  const auto deadline = absl::ToChronoTime(absl::Now() + options_.call_timeout);
-  grpc_connectivity_state state = channel_->GetState(true);
-  while ((state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) && channel_->WaitForStateChange(state, deadline)) {
-    state = channel_->GetState(true);
-  }
-  return state == GRPC_CHANNEL_READY;
+grpc::Status Client::Probe(absl::Time deadline) const {
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(std::min(deadline, absl::Now() + options_.call_timeout)));
+  v1::ListJobsRequest request;
+  request.set_page_size(1);
+  v1::ListJobsResponse response;
+  return v1::JobService::NewStub(channel_)->List(&context, request, &response);
 }
 
 absl::Status Client::Explain(const grpc::Status& status) const {
@@ -54,6 +54,8 @@ absl::Status Client::Explain(const grpc::Status& status) const {
       if (channel_->GetState(false) == GRPC_CHANNEL_READY) return absl::UnavailableError(message);
       return absl::UnavailableError(
           absl::StrCat("no coordinator at ", server_, "; start one with `polyctl local up` or set POLYMOE_SERVER"));
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return absl::UnavailableError(message);  // overloaded: passes, unlike a full disk of ours
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return absl::DeadlineExceededError(
           absl::StrCat("the coordinator at ", server_, " did not answer in time; try again, or look at its log"));
@@ -76,7 +78,7 @@ absl::Status Client::Call(const std::function<grpc::Status(grpc::ClientContext*)
 }
 
 absl::StatusOr<v1::SubmitResponse> Client::Submit(const v1::SubmitRequest& request) const {
-  if (!Connected()) return Explain(grpc::Status(grpc::StatusCode::UNAVAILABLE, ""));
+  if (const grpc::Status there = Probe(absl::InfiniteFuture()); !there.ok()) return Explain(there);
   const auto stub = v1::JobService::NewStub(channel_);
   const absl::Time give_up = absl::Now() + options_.patience;
   for (absl::Duration wait = absl::Milliseconds(200);; wait = std::min(wait * 2, absl::Seconds(2))) {
@@ -164,23 +166,26 @@ absl::StatusOr<v1::Worker> Client::DrainWorker(const std::string& worker) const 
 }
 
 absl::Status Client::Persist(absl::Time deadline, const std::function<grpc::Status(grpc::ClientContext*, bool*)>& open) const {
-  if (!Connected()) return Explain(grpc::Status(grpc::StatusCode::UNAVAILABLE, ""));
   std::optional<absl::Time> away_since;
-  while (true) {
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(std::min(deadline, absl::Now() + kStreamLife)));
+  for (bool first = true;; first = false) {
+    grpc::Status status = Probe(deadline);
+    if (first && !status.ok()) return Explain(status);
+    const bool answers = status.ok();
     bool delivered = false;
-    const grpc::Status status = open(&context, &delivered);
-    if (status.ok()) return absl::OkStatus();
-    if (delivered) away_since.reset();
-    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-      if (absl::Now() >= deadline) return absl::DeadlineExceededError("the time is over");
-      continue;
+    if (answers) {
+      grpc::ClientContext context;
+      context.set_deadline(absl::ToChronoTime(std::min(deadline, absl::Now() + kStreamLife)));
+      status = open(&context, &delivered);
+      if (status.ok()) return absl::OkStatus();
     }
     const absl::Time now = absl::Now();
-    if (!away_since.has_value()) away_since = now;
-    if (!MayPass(status.error_code()) || now - *away_since >= options_.patience) return Explain(status);
+    const bool too_late = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
     if (now >= deadline) return absl::DeadlineExceededError("the time is over");
+    const bool life_over = answers && too_late;
+    if (delivered || life_over) away_since.reset();
+    if (life_over) continue;
+    if (!away_since.has_value()) away_since = now;
+    if (!(MayPass(status.error_code()) || too_late) || now - *away_since >= options_.patience) return Explain(status);
     absl::SleepFor(std::min(absl::Milliseconds(500), deadline - now));
   }
 }

@@ -34,7 +34,8 @@ class Client {
   // INVALID_ARGUMENT for an address that channel.h refuses. Connects on first use.
   static absl::StatusOr<Client> Open(const std::string& server, const ClientOptions& options = {});
 
-  // Tried again with the same request id, so that at most one job comes of it. A coordinator that was never there fails at once.
+  // Tried again with the same request id, so that at most one job comes of it. A coordinator that was never there, or never answered,
+  // fails at once.
   absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request) const;
   absl::StatusOr<v1::ValidateResponse> Validate(const v1::JobFile& file) const;
   absl::StatusOr<v1::Job> Get(const std::string& job) const;
@@ -47,8 +48,8 @@ class Client {
   absl::StatusOr<v1::Worker> DrainWorker(const std::string& worker) const;
 
   // Gives each watched job (none named: all) now and whenever it changes, until `on_job` returns false, the deadline is over
-  // (DEADLINE_EXCEEDED) or the coordinator is away for longer than the patience. A broken stream is opened again; a job that did not
-  // change meanwhile is not given twice.
+  // (DEADLINE_EXCEEDED) or the coordinator is away for longer than the patience; one that does not answer at the start fails at once.
+  // A broken stream is opened again; a job that did not change meanwhile is not given twice.
   absl::Status Watch(const std::vector<std::string>& jobs, absl::Time deadline,
                      const std::function<bool(const v1::Job&)>& on_job) const;
 
@@ -61,8 +62,8 @@ class Client {
   Client(std::string server, std::shared_ptr<grpc::Channel> channel, const ClientOptions& options)
       : server_(std::move(server)), channel_(std::move(channel)), options_(options) {}
 
-  // Waits for the outcome of connecting.
-  bool Connected() const;
+  // A small call: does the coordinator answer? A stream alone could not tell: one without news is silent.
+  grpc::Status Probe(absl::Time deadline) const;
   // `call(context)` with the call's deadline; its error with the next step.
   absl::Status Call(const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
   absl::Status Explain(const grpc::Status& status) const;
