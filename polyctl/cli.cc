@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include <CLI/CLI.hpp>
 
@@ -35,29 +36,35 @@ const CLI::App& Reached(const CLI::App& root) {
   }
 }
 
-// "polyctl lss": CLI11 only says that a command is missing.
-std::string UnknownCommand(const CLI::App& app, const std::vector<std::string>& rest) {
-  const auto word = std::find_if(rest.begin(), rest.end(), [](const std::string& w) { return !absl::StartsWith(w, "-"); });
-  if (word == rest.end()) return "";
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); })) {
-    names.push_back(command->get_name());
-  }
-  if (names.empty()) return "";
-  const std::string guess = ClosestMatch(*word, names);
-  return absl::StrCat("unknown command '", *word, "'", guess.empty() ? "" : absl::StrCat("; did you mean ", guess, "?"));
+std::string Unknown(absl::string_view kind, const std::string& word, const std::vector<std::string>& known) {
+  const std::string guess = ClosestMatch(word, known);
+  return absl::StrCat("unknown ", kind, " '", word, "'", guess.empty() ? "" : absl::StrCat("; did you mean ", guess, "?"));
 }
 
-int ReportParseError(const CLI::App& root, const CLI::ParseError& error, const std::vector<std::string>& args, Console& console) {
+// What is wrong with the words that no command took; empty when that is not it. CLI11 lists them in no order, and for "polyctl lss" it
+// only says that a command is missing.
+std::string UnknownWord(const CLI::App& root, const CLI::App& app) {
+  const std::vector<std::string> rest = root.remaining(true);
+  const auto option = std::find_if(rest.begin(), rest.end(), [](const std::string& w) { return absl::StartsWith(w, "-"); });
+  if (option != rest.end()) return Unknown("option", option->substr(0, option->find('=')), OptionNames(app));
+  const std::vector<std::string> commands = CommandNames(app);
+  if (rest.empty()) return commands.empty() || app.get_subcommands().size() > 0 ? "" : "a command is missing";
+  return commands.empty() ? absl::StrCat("unexpected argument '", rest[0], "'") : Unknown("command", rest[0], commands);
+}
+
+int ReportParseError(const CLI::App& root, const CLI::ParseError& error, Console& console) {
   const CLI::App& app = Reached(root);
-  std::string what = UnknownCommand(app, app.get_parent() == nullptr ? args : app.remaining());
+  std::string what = UnknownWord(root, app);
   if (what.empty()) what = error.what();
   console.err << "polyctl: " << what << "\nSee `" << CommandLine(app) << " --help`.\n";
   return static_cast<int>(ExitCode::kUsage);
 }
 
 int Finish(const absl::StatusOr<ExitCode>& result, Console& console) {
-  console.out.flush();
+  if (!console.out.flush()) {
+    console.err << "polyctl: cannot write to standard output; is the disk full?\n";
+    return static_cast<int>(ExitCode::kError);
+  }
   if (result.ok()) return static_cast<int>(*result);
   console.err << "polyctl: " << result.status().message() << "\n";
   return static_cast<int>(ExitCodeOf(result.status()));
@@ -86,17 +93,33 @@ CLI::App* AddGroup(CLI::App& parent, const std::string& name, const std::string&
   return group;
 }
 
-void AddOutputFlags(CLI::App& command, OutputOptions& options, const std::string& formats) {
-  const std::vector<std::string> allowed = absl::StrSplit(formats, '|');
-  options.format = allowed[0];
+void AddOutputFlag(CLI::App& command, OutputOptions& options, const std::string& formats) {
+  options.format = formats.substr(0, formats.find('|'));
   command.add_option("-o,--output", options.format, "form of the data on stdout")
       ->type_name(formats)
       ->default_str(options.format)
-      ->check([allowed, formats](const std::string& value) {
-        const bool known = std::find(allowed.begin(), allowed.end(), value) != allowed.end();
-        return known ? std::string() : absl::StrCat("'", value, "' is not one of ", absl::StrReplaceAll(formats, {{"|", ", "}}));
-      });
-  if (absl::StrContains(formats, "table")) command.add_flag("--no-headers", options.no_headers, "leave the table's first line out");
+      ->check(OneOf(formats));
+}
+
+void AddOutputFlags(CLI::App& command, OutputOptions& options, const std::string& formats) {
+  AddOutputFlag(command, options, formats);
+  command.add_flag("--no-headers", options.no_headers, "leave the table's first line out");
+}
+
+std::function<std::string(const std::string&)> OneOf(const std::string& alternatives) {
+  const std::vector<std::string> allowed = absl::StrSplit(alternatives, '|');
+  return [allowed](const std::string& value) {
+    const bool known = std::find(allowed.begin(), allowed.end(), value) != allowed.end();
+    return known ? std::string() : absl::StrCat("'", value, "' is not one of ", absl::StrJoin(allowed, ", "));
+  };
+}
+
+std::function<std::string(const std::string&)> Between(int least, int most) {
+  return [least, most](const std::string& value) {
+    int number;
+    const bool good = absl::SimpleAtoi(value, &number) && number >= least && number <= most;
+    return good ? std::string() : absl::StrCat("'", value, "' is not a whole number from ", least, " to ", most);
+  };
 }
 
 CLI::Option* AddRepeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& help) {
@@ -142,7 +165,7 @@ int RunPolyctl(const std::vector<std::string>& args, Console& console, const Cli
     console.out << version.what() << "\n";
     return static_cast<int>(ExitCode::kOk);
   } catch (const CLI::ParseError& error) {
-    return ReportParseError(*root, error, args, console);
+    return ReportParseError(*root, error, console);
   }
   return Finish(cli.action(), console);
 }

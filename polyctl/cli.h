@@ -46,8 +46,14 @@ CLI::App* AddCommand(CLI::App& parent, Cli& cli, const std::string& name, const 
 // A command that only groups others.
 CLI::App* AddGroup(CLI::App& parent, const std::string& name, const std::string& help);
 
-// -o and --no-headers. `formats` is the list that the command offers, "table|wide|json|yaml|name".
-void AddOutputFlags(CLI::App& command, OutputOptions& options, const std::string& formats = "table|wide|json|yaml|name");
+// -o. `formats` is the list that the command offers, "table|wide|json|yaml|name".
+void AddOutputFlag(CLI::App& command, OutputOptions& options, const std::string& formats);
+// -o and, for a command that prints a table, --no-headers.
+void AddOutputFlags(CLI::App& command, OutputOptions& options, const std::string& formats);
+
+// Checks of a value: one of "a|b|c", a whole number from `least` to `most`. Their errors say what would be right.
+std::function<std::string(const std::string&)> OneOf(const std::string& alternatives);
+std::function<std::string(const std::string&)> Between(int least, int most);
 
 // An option or argument that takes any number of values, one each time it is given.
 CLI::Option* AddRepeated(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& help);

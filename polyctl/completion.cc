@@ -1,7 +1,5 @@
 #include "polyctl/completion.h"
 
-#include <set>
-
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -10,14 +8,16 @@
 #include "common/check.h"
 #include "polyctl/cli.h"
 #include "polyctl/config.h"
+#include "polyctl/help.h"
 
 namespace polymoe::polyctl {
 namespace {
 
+// Each calls the program as it was typed: it need not be on the PATH.
 constexpr char kBash[] = R"sh(# polyctl completion for bash: eval "$(polyctl completion bash)"
 _polyctl() {
   local IFS=$'\n'
-  COMPREPLY=($(polyctl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  COMPREPLY=($("${COMP_WORDS[0]/#\~/$HOME}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
 }
 complete -o default -F _polyctl polyctl
 )sh";
@@ -26,7 +26,7 @@ constexpr char kZsh[] = R"sh(#compdef polyctl
 # polyctl completion for zsh: eval "$(polyctl completion zsh)"
 _polyctl() {
   local -a candidates
-  candidates=("${(@f)$(polyctl __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  candidates=("${(@f)$(${~words[1]} __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
   if [[ -n "${candidates[*]}" ]]; then
     compadd -- "${candidates[@]}"
   else
@@ -39,7 +39,7 @@ compdef _polyctl polyctl
 constexpr char kFish[] = R"sh(# polyctl completion for fish: polyctl completion fish | source
 function __polyctl_complete
   set -l words (commandline -opc) (commandline -ct)
-  polyctl __complete $words[2..-1] 2>/dev/null
+  eval $words[1] __complete (string escape -- $words[2..-1]) 2>/dev/null
 end
 complete -c polyctl -a '(__polyctl_complete)'
 )sh";
@@ -62,9 +62,14 @@ std::vector<std::string> WorkerNames(const Client& client) {
   return names;
 }
 
-// Values of an option or argument, by the name of its type: "JOB", "WORKER", "CONTEXT", or the values themselves, "a|b|c".
-std::vector<std::string> ValuesOf(const std::string& type, Cli& cli) {
+// Values of an option or argument, by the name of its type: "JOB", "WORKER", "CONTEXT", "TOPIC", or the values themselves, "a|b|c".
+std::vector<std::string> ValuesOf(const std::string& type, const CLI::App& root, Cli& cli) {
   if (absl::StrContains(type, '|')) return absl::StrSplit(type, '|');
+  if (type == "TOPIC") {
+    std::vector<std::string> topics = CommandNames(root);
+    topics.push_back(kExitCodesTopic);
+    return topics;
+  }
   if (type == "CONTEXT") {
     std::vector<std::string> names;
     if (const absl::StatusOr<Config> config = LoadConfig(cli.console); config.ok()) {
@@ -86,23 +91,6 @@ const CLI::Option* FindOption(const CLI::App& app, const std::string& word) {
     }
   }
   return nullptr;
-}
-
-const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->get_name() == word) return command;
-  }
-  return nullptr;
-}
-
-std::vector<std::string> OptionNames(const CLI::App& app) {
-  std::set<std::string> names;
-  for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
-    for (const CLI::Option* option : at->get_options()) {
-      for (const std::string& name : option->get_lnames()) names.insert("--" + name);
-    }
-  }
-  return {names.begin(), names.end()};
 }
 
 // The argument that the next word without dash fills, or nullptr.
@@ -137,14 +125,13 @@ std::vector<std::string> Complete(const CLI::App& root, const std::vector<std::s
   const std::string start = words.empty() ? "" : words.back();
   std::vector<std::string> candidates;
   if (open != nullptr) {
-    candidates = ValuesOf(open->get_type_name(), cli);
+    candidates = ValuesOf(open->get_type_name(), root, cli);
   } else if (absl::StartsWith(start, "-")) {
     candidates = OptionNames(*app);
-  } else if (const auto commands = app->get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); });
-             !commands.empty()) {
-    for (const CLI::App* command : commands) candidates.push_back(command->get_name());
+  } else if (const std::vector<std::string> commands = CommandNames(*app); !commands.empty()) {
+    candidates = commands;
   } else if (const CLI::Option* argument = ArgumentAt(*app, arguments)) {
-    candidates = ValuesOf(argument->get_type_name(), cli);
+    candidates = ValuesOf(argument->get_type_name(), root, cli);
   }
   std::erase_if(candidates, [&](const std::string& candidate) { return !absl::StartsWith(candidate, start); });
   return candidates;

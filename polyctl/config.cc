@@ -55,7 +55,7 @@ absl::StatusOr<std::string> ServerOf(const Config& config, const std::string& co
   for (const auto& [name, server] : config.contexts) names.push_back(name);
   const std::string guess = ClosestMatch(context, names);
   return absl::NotFoundError(absl::StrCat("no context '", context, "'; ",
-                                          guess.empty() ? "`polyctl config list` shows all, `polyctl config set` makes one"
+                                          guess.empty() ? "`polyctl config list` shows all, `polyctl config use` makes one"
                                                         : absl::StrCat("did you mean ", guess, "?")));
 }
 

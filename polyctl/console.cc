@@ -27,13 +27,17 @@ Console ProcessConsole() {
   console.out_is_terminal = isatty(STDOUT_FILENO) == 1;
   console.err_is_terminal = isatty(STDERR_FILENO) == 1;
   console.colour = console.out_is_terminal && console.Env("NO_COLOR").empty() && console.Env("TERM") != "dumb";
-  if (console.out_is_terminal) {
-    winsize size = {};
-    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
-    console.width = known ? size.ws_col : 80;
-    console.height = known ? size.ws_row : 24;
-  }
+  MeasureTerminal(console);
   return console;
+}
+
+bool MeasureTerminal(Console& console) {
+  if (!console.out_is_terminal || &console.out != &std::cout) return false;
+  winsize size = {};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
+  const int width = known ? size.ws_col : 80, height = known ? size.ws_row : 24;
+  const bool same = std::exchange(console.width, width) == width;
+  return std::exchange(console.height, height) != height || !same;
 }
 
 }  // namespace polymoe::polyctl

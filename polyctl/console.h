@@ -30,6 +30,9 @@ struct Console {
 // Of this process.
 Console ProcessConsole();
 
+// Takes the size that the terminal has now (people resize it). True when it changed; never for a console that is not this process's.
+bool MeasureTerminal(Console& console);
+
 }  // namespace polymoe::polyctl
 
 #endif  // POLYMOE_POLYCTL_CONSOLE_H_

@@ -1,6 +1,7 @@
 #include "polyctl/help.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -95,6 +96,31 @@ std::string CommandSections(const CLI::App& app) {
 
 std::string CommandLine(const CLI::App& app) {
   return app.get_parent() == nullptr ? app.get_name() : absl::StrCat(CommandLine(*app.get_parent()), " ", app.get_name());
+}
+
+std::vector<std::string> CommandNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); })) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+std::vector<std::string> OptionNames(const CLI::App& app) {
+  std::set<std::string> names;
+  for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
+    for (const CLI::Option* option : at->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.insert("--" + name);
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+const CLI::App* FindCommand(const CLI::App& app, const std::string& name) {
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == name) return command;
+  }
+  return nullptr;
 }
 
 std::string HelpText(const CLI::App& app) {

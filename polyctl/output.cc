@@ -1,7 +1,11 @@
 #include "polyctl/output.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver_util.h>
 #include <yaml-cpp/yaml.h>
 
 #include "absl/strings/ascii.h"
@@ -59,10 +63,21 @@ OutputFormat OutputOptions::parsed() const {
 }
 
 ordered_json ToJson(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
+  namespace pb = google::protobuf;
+  // MessageToJsonString alone gives the pairs of a map in another order each time; by way of the deterministic encoding they are sorted.
+  std::string binary, text;
+  {
+    pb::io::StringOutputStream stream(&binary);
+    pb::io::CodedOutputStream encoder(&stream);
+    encoder.SetSerializationDeterministic(true);
+    POLYMOE_CHECK(message.SerializeToCodedStream(&encoder));
+  }
+  static pb::util::TypeResolver* const types =
+      pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", pb::DescriptorPool::generated_pool());
+  pb::util::JsonPrintOptions options;
   options.always_print_primitive_fields = true;
-  std::string text;
-  const auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
+  const auto status = pb::util::BinaryToJsonString(types, "type.googleapis.com/" + std::string(message.GetDescriptor()->full_name()),
+                                                   binary, &text, options);
   POLYMOE_CHECK(status.ok(), "%s", status.ToString().c_str());
   return ordered_json::parse(text);
 }

@@ -26,6 +26,7 @@ struct OutputOptions {
 };
 
 // Protobuf's own JSON mapping: camelCase names, 64-bit integers as strings, enum values by name, fields at their default included.
+// Fields in the order of the schema, the keys of a map sorted.
 nlohmann::ordered_json ToJson(const google::protobuf::Message& message);
 
 template <typename Messages>

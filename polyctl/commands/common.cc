@@ -1,5 +1,7 @@
 #include "polyctl/commands/common.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,12 +36,33 @@ absl::StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector
   return pairs;
 }
 
-absl::StatusOr<std::vector<std::string>> ResolveJobs(const Client& client, const std::vector<std::string>& jobs) {
-  std::vector<std::string> ids;
-  for (const std::string& job : jobs) {
-    POLYMOE_ASSIGN_OR_RETURN(const v1::Job found, client.Get(job));
-    ids.push_back(found.id());
+absl::StatusOr<std::vector<v1::Job>> ListOldestFirst(const Client& client, const v1::ListJobsRequest& filter) {
+  POLYMOE_ASSIGN_OR_RETURN(std::vector<v1::Job> jobs, client.List(filter));
+  std::reverse(jobs.begin(), jobs.end());
+  return jobs;
+}
+
+absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const std::vector<std::string>& names,
+                                                const std::vector<std::string>& labels) {
+  std::vector<v1::Job> chosen;
+  for (const std::string& name : names) {
+    POLYMOE_ASSIGN_OR_RETURN(chosen.emplace_back(), client.Get(name));
   }
+  if (!labels.empty()) {
+    v1::ListJobsRequest filter;
+    POLYMOE_ASSIGN_OR_RETURN(const auto pairs, ParseLabels(labels));
+    for (const auto& [key, value] : pairs) (*filter.mutable_labels())[key] = value;
+    POLYMOE_ASSIGN_OR_RETURN(const std::vector<v1::Job> labelled, ListOldestFirst(client, filter));
+    chosen.insert(chosen.end(), labelled.begin(), labelled.end());
+  }
+  std::set<std::string> seen;
+  std::erase_if(chosen, [&](const v1::Job& job) { return !seen.insert(job.id()).second; });
+  return chosen;
+}
+
+std::vector<std::string> IdsOf(const std::vector<v1::Job>& jobs) {
+  std::vector<std::string> ids;
+  for (const v1::Job& job : jobs) ids.push_back(job.id());
   return ids;
 }
 

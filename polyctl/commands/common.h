@@ -31,8 +31,14 @@ void AddJobs(CLI::App& command, std::vector<std::string>& jobs, int least);
 // "key=value" pairs. INVALID_ARGUMENT for what is none.
 absl::StatusOr<std::map<std::string, std::string>> ParseLabels(const std::vector<std::string>& labels);
 
-// Ids of jobs given by id or name. NOT_FOUND as soon as one is not there.
-absl::StatusOr<std::vector<std::string>> ResolveJobs(const Client& client, const std::vector<std::string>& jobs);
+// The jobs given by id or name, then those that have all the labels, oldest first; without labels none of these. Each job once.
+// NOT_FOUND as soon as one is not there.
+absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const std::vector<std::string>& names,
+                                                const std::vector<std::string>& labels);
+// All jobs that pass the filter, oldest first.
+absl::StatusOr<std::vector<v1::Job>> ListOldestFirst(const Client& client, const v1::ListJobsRequest& filter);
+
+std::vector<std::string> IdsOf(const std::vector<v1::Job>& jobs);
 
 // Until every job (by id) is final. `on_change` gets each job first and after each change. DEADLINE_EXCEEDED: the time was over.
 absl::StatusOr<std::vector<v1::Job>> AwaitJobs(const Client& client, const std::vector<std::string>& ids, absl::Time deadline,

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -22,22 +21,6 @@ struct Options {
   uint32_t grid = 8;
   OutputOptions output;
 };
-
-absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const Options& options) {
-  std::vector<v1::Job> jobs;
-  for (const std::string& name : options.jobs) {
-    POLYMOE_ASSIGN_OR_RETURN(jobs.emplace_back(), client.Get(name));
-  }
-  if (!options.labels.empty()) {
-    v1::ListJobsRequest request;
-    POLYMOE_ASSIGN_OR_RETURN(const auto labels, ParseLabels(options.labels));
-    for (const auto& [key, value] : labels) (*request.mutable_labels())[key] = value;
-    POLYMOE_ASSIGN_OR_RETURN(const std::vector<v1::Job> labelled, client.List(request));
-    jobs.insert(jobs.end(), labelled.rbegin(), labelled.rend());  // oldest first, as they were submitted
-  }
-  if (jobs.empty()) return absl::NotFoundError("no job to compare; name some, or choose them with -l KEY=VALUE");
-  return jobs;
-}
 
 // The training loss and every validation loss that all jobs have.
 absl::StatusOr<std::vector<std::string>> CommonMetrics(const Client& client, const std::vector<v1::Job>& jobs) {
@@ -80,8 +63,12 @@ Comparison ToComparison(const std::vector<v1::Job>& jobs, const v1::CompareRespo
 
 absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
-  POLYMOE_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, ChooseJobs(client, options));
-  std::vector<std::string> metrics = options.metrics;
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, ChooseJobs(client, options.jobs, options.labels));
+  if (jobs.empty()) return absl::NotFoundError("no job to compare; name some, or choose them with -l KEY=VALUE");
+  std::vector<std::string> metrics;
+  for (const std::string& name : options.metrics) {
+    if (std::find(metrics.begin(), metrics.end(), name) == metrics.end()) metrics.push_back(name);
+  }
   if (metrics.empty()) {
     POLYMOE_ASSIGN_OR_RETURN(metrics, CommonMetrics(client, jobs));
   }
@@ -115,7 +102,7 @@ void AddCompare(CLI::App& root, Cli& cli) {
               "metric to compare, lower is better (default: loss and all val_loss/*); may be repeated")
       ->type_name("NAME");
   command->add_option("--grid", options->grid, "columns: equal parts of the tokens that all jobs reached")
-      ->check(CLI::Range(1, 1000))
+      ->check(Between(1, 1000))
       ->default_str("8")
       ->type_name("N");
   AddOutputFlags(*command, options->output, "table|json|yaml");

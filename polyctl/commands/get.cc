@@ -39,7 +39,7 @@ void AddGet(CLI::App& root, Cli& cli) {
                                  [&cli, options] { return Run(cli, *options); });
   command->group(kJobCommands);
   command->add_option("job", options->job, "job id, or a name (the newest job of that name)")->type_name("JOB")->required();
-  AddOutputFlags(*command, options->output, "table|json|yaml|name");
+  AddOutputFlag(*command, options->output, "table|json|yaml|name");
 }
 
 }  // namespace polymoe::polyctl

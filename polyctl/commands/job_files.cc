@@ -108,7 +108,7 @@ absl::StatusOr<ExitCode> RunParams(Cli& cli, const ParamsOptions& options) {
                   << (FfnWidth(model) != model.ffn() ? absl::StrCat(" (2/3 of ", model.ffn(), ": match parameters)") : "")
                   << "\nFLOPs per token  " << FormatCount(shape.flops_per_token) << " (forward and backward)"
                   << "\nthis job         " << FormatCount(static_cast<double>(file.spec().train().tokens())) << " tokens, "
-                  << FormatCount(shape.flops_per_token * static_cast<double>(file.spec().train().tokens()) / 1e12) << " TFLOP\n";
+                  << FormatCount(shape.flops_per_token * static_cast<double>(file.spec().train().tokens())) << " FLOP\n";
   return ExitCode::kOk;
 }
 

@@ -66,16 +66,20 @@ void AddLocal(CLI::App& root, Cli& cli) {
                             "  polyctl local up --port 17070 --metrics-port 19464 --dir /tmp/cluster\n",
                             [&cli, options] { return RunUp(cli, *options); });
   add_dir(up);
-  up->add_option("--workers", options->workers, "worker daemons")->check(CLI::Range(1, 64))->default_str("1")->type_name("N");
+  up->add_option("--workers", options->workers, "worker daemons")->check(Between(1, 64))->default_str("1")->type_name("N");
   up->add_option("--slots-per-worker", options->slots_per_worker, "ranks that a worker runs at a time")
-      ->check(CLI::Range(1, 64))
+      ->check(Between(1, 64))
       ->default_str("1")
       ->type_name("N");
   up->add_option("--threads-per-slot", options->threads_per_slot, "CPU threads of a rank (default: cores shared out evenly)")
-      ->check(CLI::Range(1, 4096))
+      ->check(Between(1, 4096))
       ->type_name("N");
-  up->add_option("--port", options->port, "of the coordinator; 0 takes a free one")->default_str("7070")->type_name("PORT");
+  up->add_option("--port", options->port, "of the coordinator; 0 takes a free one")
+      ->check(Between(0, 65535))
+      ->default_str("7070")
+      ->type_name("PORT");
   up->add_option("--metrics-port", options->metrics_port, "of its /metrics; 0 takes a free one")
+      ->check(Between(0, 65535))
       ->default_str("9464")
       ->type_name("PORT");
   add_dir(AddCommand(*group, cli, "status", "what runs", "  polyctl local status\n",

@@ -1,10 +1,12 @@
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include <CLI/CLI.hpp>
 
 #include "common/status.h"
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"
+#include "polyctl/render/jobs.h"
 
 namespace polymoe::polyctl {
 namespace {
@@ -18,20 +20,27 @@ struct Options {
 };
 
 absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
+  POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
+  POLYMOE_ASSIGN_OR_RETURN(const v1::Job job, client.Get(options.job));
+  const uint32_t ranks = job.file().spec().resources().ranks();
+  if (options.rank >= ranks) {
+    return absl::NotFoundError(
+        absl::StrCat("job ", job.id(), " has ", ranks, ranks == 1 ? " rank" : " ranks", "; --rank goes from 0 to ", ranks - 1));
+  }
   v1::StreamLogsRequest request;
-  request.set_job(options.job);
+  request.set_job(job.id());  // by id: a name may come to mean a newer job when the stream is opened again
   request.set_follow(options.follow);
   request.set_attempt(options.attempt);
   request.set_rank(options.rank);
   request.set_tail(options.tail);
-  POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
-  uint32_t attempt = 1;
+  uint32_t attempt = 0;
   POLYMOE_RETURN_IF_ERROR(client.Logs(request, [&](const v1::LogLine& line) {
-    if (line.attempt() != attempt && options.attempt == 0)
+    if (line.attempt() != attempt && line.attempt() > 1 && options.attempt == 0)
       cli.console.err << "--- attempt " << line.attempt() << " ---" << std::endl;
     attempt = line.attempt();
     cli.console.out << line.text() << std::endl;
   }));
+  if (attempt == 0) cli.console.err << "No lines: " << JobLine(job, cli.console.clock.Now()) << "\n";
   return ExitCode::kOk;
 }
 

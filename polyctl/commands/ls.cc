@@ -84,7 +84,7 @@ void AddLs(CLI::App& root, Cli& cli) {
   AddRepeated(*command, "-l,--label", options->labels, "only jobs with this label; may be repeated")->type_name("KEY=VALUE");
   AddRepeated(*command, "--state", options->states, "only jobs in this state; may be repeated")->type_name(kStates);
   command->add_flag("-w,--watch", options->watch, "go on with a line for each change");
-  AddOutputFlags(*command, options->output);
+  AddOutputFlags(*command, options->output, "table|wide|json|yaml|name");
 }
 
 }  // namespace polymoe::polyctl

@@ -81,7 +81,7 @@ void AddSubmit(CLI::App& root, Cli& cli) {
       ->type_name("ID");
   command->add_flag("--wait", options->wait, "wait until the job has ended; exit code as `polyctl wait`");
   command->add_flag("-f,--follow", options->follow, "as --wait, with the job's log on stderr");
-  AddOutputFlags(*command, options->output, "name|json|yaml");
+  AddOutputFlag(*command, options->output, "name|json|yaml");
 }
 
 }  // namespace polymoe::polyctl

@@ -31,9 +31,9 @@ absl::StatusOr<absl::Time> Deadline(const std::string& timeout) {
 absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   POLYMOE_ASSIGN_OR_RETURN(const absl::Time deadline, Deadline(options.timeout));
   POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
-  POLYMOE_ASSIGN_OR_RETURN(const std::vector<std::string> ids, ResolveJobs(client, options.jobs));
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<v1::Job> chosen, ChooseJobs(client, options.jobs, {}));
   Console& console = cli.console;
-  const absl::StatusOr<std::vector<v1::Job>> jobs = AwaitJobs(client, ids, deadline, [&](const v1::Job& job) {
+  const absl::StatusOr<std::vector<v1::Job>> jobs = AwaitJobs(client, IdsOf(chosen), deadline, [&](const v1::Job& job) {
     if (IsFinal(job.state())) console.err << JobLine(job, console.clock.Now()) << std::endl;
   });
   if (absl::IsDeadlineExceeded(jobs.status())) {
@@ -62,7 +62,7 @@ void AddWait(CLI::App& root, Cli& cli) {
   AddJobs(*command, options->jobs, 1);
   command->add_option("--timeout", options->timeout, "give up after this long, with exit code 7 (default: never)")
       ->type_name("DURATION");
-  AddOutputFlags(*command, options->output, "table|json|yaml");
+  AddOutputFlag(*command, options->output, "table|json|yaml");
 }
 
 }  // namespace polymoe::polyctl

@@ -85,6 +85,12 @@ class Screen {
     lines_ = std::count(text.begin(), text.end(), '\n');
   }
 
+  // After a change of size, when nobody knows where the old lines are.
+  void Clear() {
+    console_.out << "\033[H\033[2J";
+    lines_ = 0;
+  }
+
  private:
   Console& console_;
   long lines_ = 0;
@@ -125,6 +131,7 @@ absl::StatusOr<ExitCode> WatchLive(const Client& client, const std::vector<std::
     board.dirty = false;
     const std::vector<v1::Job> jobs = InOrder(board.jobs, ids);
     lock.unlock();
+    if (MeasureTerminal(console)) screen.Clear();
     screen.Draw(DrawTable(jobs, curves.Update(jobs), console));
   }
   stream.join();
@@ -148,36 +155,26 @@ absl::StatusOr<ExitCode> WatchLines(const Client& client, const std::vector<std:
   return OutcomeOf(jobs);
 }
 
-// The jobs named, or those with the labels, or all that have not ended.
+// The jobs named and those with the labels, or all that have not ended.
 absl::StatusOr<std::vector<v1::Job>> Choose(const Client& client, const Options& options) {
-  std::vector<v1::Job> jobs;
-  for (const std::string& name : options.jobs) {
-    POLYMOE_ASSIGN_OR_RETURN(v1::Job job, client.Get(name));
-    jobs.push_back(std::move(job));
-  }
-  if (!options.jobs.empty() && options.labels.empty()) return jobs;
-  v1::ListJobsRequest request;
-  POLYMOE_ASSIGN_OR_RETURN(const auto labels, ParseLabels(options.labels));
-  for (const auto& [key, value] : labels) (*request.mutable_labels())[key] = value;
-  POLYMOE_ASSIGN_OR_RETURN(std::vector<v1::Job> listed, client.List(request));
-  if (labels.empty()) std::erase_if(listed, [](const v1::Job& job) { return IsFinal(job.state()); });
-  for (v1::Job& job : listed) jobs.push_back(std::move(job));
-  return jobs;
+  if (!options.jobs.empty() || !options.labels.empty()) return ChooseJobs(client, options.jobs, options.labels);
+  v1::ListJobsRequest open;
+  for (const v1::JobState state : {v1::JOB_STATE_PENDING, v1::JOB_STATE_STARTING, v1::JOB_STATE_RUNNING}) open.add_states(state);
+  return ListOldestFirst(client, open);
 }
 
 absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
   POLYMOE_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, Choose(client, options));
   if (jobs.empty()) {
-    cli.console.err << "Nothing to watch: no job waits or runs.\n";
+    cli.console.err << (options.labels.empty() ? "Nothing to watch: no job waits or runs.\n" : "No job has these labels.\n");
     return ExitCode::kOk;
   }
   if (options.once) {
     cli.console.out << DrawTable(jobs, Curves(client).Update(jobs), cli.console);
     return ExitCode::kOk;
   }
-  std::vector<std::string> ids;
-  for (const v1::Job& job : jobs) ids.push_back(job.id());
+  const std::vector<std::string> ids = IdsOf(jobs);
   return cli.console.out_is_terminal ? WatchLive(client, ids, cli.console) : WatchLines(client, ids, cli.console);
 }
 

@@ -19,8 +19,15 @@ std::string TokensOf(const v1::Progress& progress) {
   return absl::StrCat(FormatCount(progress.tokens()), "/", FormatCount(progress.tokens_target()));
 }
 
-std::string Rate(const v1::Progress& progress) {
-  return progress.tokens_per_second() > 0 ? FormatCount(progress.tokens_per_second()) : "-";
+// Empty for a job that waits: its last rate is no rate of now.
+std::string Rate(const v1::Job& job) {
+  const double rate = job.progress().tokens_per_second();
+  return rate > 0 && job.state() != v1::JOB_STATE_PENDING ? FormatCount(rate) : "";
+}
+
+std::string RateCell(const v1::Job& job) {
+  const std::string rate = Rate(job);
+  return rate.empty() ? "-" : rate;
 }
 
 // What is left at the present rate; empty when nobody can say.
@@ -91,7 +98,7 @@ void AddProgress(const v1::Job& job, Page& page) {
   const std::string left = TimeLeft(job);
   page.Row("Progress", absl::StrCat(ProgressBar(ProgressShare(progress), 20), " ", FormatShare(ProgressShare(progress)), "  step ",
                                     progress.step(), ", ", TokensOf(progress), " tokens",
-                                    progress.tokens_per_second() > 0 ? absl::StrCat(", ", Rate(progress), " tokens/s") : "",
+                                    Rate(job).empty() ? "" : absl::StrCat(", ", Rate(job), " tokens/s"),
                                     left.empty() ? "" : absl::StrCat(", about ", left, " left")));
   if (progress.loss() != 0) page.Row("Loss", FormatLoss(progress.loss()));
   std::vector<std::string> losses;
@@ -172,7 +179,7 @@ Table JobsTable(const std::vector<v1::Job>& jobs, absl::Time now, bool wide) {
                              TokensOf(progress),
                              FormatShare(ProgressShare(progress)),
                              FormatLoss(progress.loss()),
-                             Rate(progress),
+                             RateCell(job),
                              FormatAge(job.created_ms(), now)};
     if (wide) {
       const v1::JobSpec& spec = job.file().spec();
@@ -230,7 +237,7 @@ Table WatchTable(const std::vector<v1::Job>& jobs, const std::map<std::string, s
                           FormatShare(share),
                           FormatLoss(job.progress().loss()),
                           Sparkline(curve == losses.end() ? std::vector<double>() : curve->second, narrow ? 6 : 16),
-                          Rate(job.progress()),
+                          RateCell(job),
                           TimeLeft(job),
                           JobNote(job, now)});
   }
@@ -242,7 +249,7 @@ std::string JobLine(const v1::Job& job, absl::Time now) {
   std::string line = absl::StrCat(job.id(), "  ", StateName(job.state()), "  step ", progress.step(), "  ", TokensOf(progress),
                                   " tokens (", FormatShare(ProgressShare(progress)), ")");
   if (progress.loss() != 0) absl::StrAppend(&line, "  loss ", FormatLoss(progress.loss()));
-  if (progress.tokens_per_second() > 0) absl::StrAppend(&line, "  ", Rate(progress), " tokens/s");
+  if (const std::string rate = Rate(job); !rate.empty()) absl::StrAppend(&line, "  ", rate, " tokens/s");
   if (const std::string note = JobNote(job, now); !note.empty()) absl::StrAppend(&line, "  ", note);
   return line;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/check.h"
@@ -25,11 +26,14 @@ std::vector<int> NaturalWidths(const Table& table, bool headers) {
 void Shrink(std::vector<int>& widths, int limit) {
   int excess = kGap * (static_cast<int>(widths.size()) - 1) - limit;
   for (const int width : widths) excess += width;
-  for (int* width : {&widths.back(), &widths.front()}) {
-    const int cut = std::clamp(excess, 0, std::max(0, *width - kNarrowest));
-    *width -= cut;
-    excess -= cut;
-  }
+  const auto cut = [&excess](int& width) {
+    const int by = std::clamp(excess, 0, std::max(0, width - kNarrowest));
+    width -= by;
+    excess -= by;
+  };
+  cut(widths.back());
+  // A line that must wrap whatever we do keeps its first column: that is the name that people copy.
+  if (excess <= widths.front() - kNarrowest) cut(widths.front());
 }
 
 class Line {
@@ -37,7 +41,7 @@ class Line {
   explicit Line(const TableOptions& options) : colour_(options.colour), pending_(options.indent) {}
 
   void Add(const Cell& cell, Align align, int width) {
-    const std::string text = Truncate(cell.text, width);
+    const std::string text = Truncate(Printable(cell.text), width);
     const int padding = width - DisplayWidth(text);
     if (align == Align::kRight) pending_ += padding;
     if (!text.empty()) {
@@ -48,7 +52,7 @@ class Line {
     pending_ += kGap + (align == Align::kLeft ? padding : 0);
   }
 
-  std::string End() { return text_ + "\n"; }
+  std::string End() { return absl::StrCat(absl::StripTrailingAsciiWhitespace(text_), "\n"); }
 
  private:
   bool colour_;

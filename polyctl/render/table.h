@@ -1,4 +1,4 @@
-// Tables: aligned columns, two spaces between them, no rules. A cell is one line.
+// Tables: aligned columns, two spaces between them, no rules. A cell is one line; control characters in it become spaces.
 #ifndef POLYMOE_POLYCTL_RENDER_TABLE_H_
 #define POLYMOE_POLYCTL_RENDER_TABLE_H_
 
@@ -32,7 +32,7 @@ struct Table {
 struct TableOptions {
   bool headers = true;
   bool colour = false;
-  int width = 0;   // 0: no limit. A table that is wider gets its last column cut, then its first
+  int width = 0;   // 0: no limit. A table that is wider gets its last column cut, then its first if that makes it fit
   int indent = 0;  // spaces before each line
 };
 

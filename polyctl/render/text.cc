@@ -32,6 +32,9 @@ uint32_t NextCodePoint(absl::string_view& text) {
   const auto lead = static_cast<uint8_t>(text[0]);
   size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
   if (size > text.size()) size = 1;
+  for (size_t i = 1; i < size; ++i) {
+    if ((static_cast<uint8_t>(text[i]) & 0xc0) != 0x80) size = 1;  // an escape behind a broken character must not hide in it
+  }
   uint32_t code = size == 1 ? lead : lead & (0x7f >> size);
   for (size_t i = 1; i < size; ++i) code = code << 6 | (static_cast<uint8_t>(text[i]) & 0x3f);
   text.remove_prefix(size);
@@ -77,9 +80,12 @@ std::string Truncate(absl::string_view text, int width) {
 }
 
 std::string Printable(absl::string_view text) {
-  std::string printable(text);
-  for (char& c : printable) {
-    if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) c = ' ';
+  std::string printable;
+  while (!text.empty()) {
+    const absl::string_view before = text;
+    const uint32_t code = NextCodePoint(text);
+    const bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);  // U+009B begins an escape sequence as ESC [ does
+    absl::StrAppend(&printable, control ? " " : before.substr(0, before.size() - text.size()));
   }
   return printable;
 }
