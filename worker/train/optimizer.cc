@@ -20,9 +20,10 @@ void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, const 
                      .beta1 = static_cast<float>(config_.beta1),
                      .beta2 = static_cast<float>(config_.beta2),
                      .epsilon = static_cast<float>(config_.epsilon),
-                     .grad_scale = static_cast<float>(grad_scale),
-                     .bias_correction1 = static_cast<float>(1 - std::pow(config_.beta1, static_cast<double>(t))),
-                     .bias_correction2 = static_cast<float>(1 - std::pow(config_.beta2, static_cast<double>(t)))};
+                     .grad_scale = static_cast<float>(grad_scale)};
+  // Of the betas as the moments see them: 1 - beta2 in fp32 is 0.1 % off for a beta2 of 0.99999, and the first steps with it.
+  params.bias_correction1 = static_cast<float>(1 - std::pow(static_cast<double>(params.beta1), static_cast<double>(t)));
+  params.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(params.beta2), static_cast<double>(t)));
   for (const Run& run : runs_) {
     params.weight_decay = run.decay ? static_cast<float>(config_.weight_decay) : 0;
     ops_.adamw(run.size, params, gradients + run.offset, parameters + run.offset, first_.data() + run.offset,

@@ -1,0 +1,160 @@
+// polymoe-train as users and the daemon run it: flags, exit codes, what people read, what the daemon reads, and the end on request.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+
+#include "common/process.h"
+#include "tests/fakes/program.h"
+#include "tests/worker/train/tiny_training.h"
+
+namespace polymoe {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+struct Piped {
+  int exit_code = 0;
+  std::string bytes;
+};
+
+class TrainProgram : public TinyTraining {
+ protected:
+  // A job file of so many steps.
+  std::string Spec(uint64_t steps, const std::string& more = "") const {
+    const std::string path = dir_.path() + "/job.yaml";
+    const std::string text = absl::StrCat(
+        "apiVersion: polymoe/v1\nkind: Job\nmetadata: {name: tiny}\nspec:\n",
+        "  model: {layers: 1, hidden: 32, heads: 2, ffn: 24, experts: 4, topK: 2, vocab: 32, activation: {kind: polyrelu}}\n",
+        "  data: {train: ", dir_.path(), "/train, sequenceLength: 16}\n", "  train: {tokens: ", steps * kStepTokens,
+        ", globalBatch: 8, microBatch: 8}\n", more);
+    POLYMOE_CHECK(WriteFileDurably(path, text).ok());
+    return path;
+  }
+  Output Run(const std::vector<std::string>& flags) const {
+    std::vector<std::string> argv = {BuiltProgram("polymoe-train"), "--threads", "1", "--checkpoint-dir", checkpoints()};
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    return RunProgram(argv);
+  }
+  // Starts it with a pipe as `descriptor`, and reads that to its end. `seen` gets all that has been read, after each read.
+  Piped RunWithPipe(std::vector<std::string> flags, int descriptor,
+                    const std::function<void(pid_t, const std::string&)>& seen = [](pid_t, const std::string&) {}) const {
+    int ends[2];
+    POLYMOE_CHECK(pipe(ends) == 0, "pipe");
+    flags.insert(flags.begin(), {BuiltProgram("polymoe-train"), "--threads", "1", "--checkpoint-dir", checkpoints()});
+    const auto pid = StartProcess({.argv = flags, .descriptors = {{ends[1], descriptor}}});
+    close(ends[1]);
+    POLYMOE_CHECK(pid.ok(), "%s", pid.status().ToString().c_str());
+    Piped result;
+    char buffer[4096];
+    for (ssize_t n; (n = read(ends[0], buffer, sizeof(buffer))) > 0;) {
+      result.bytes.append(buffer, n);
+      seen(*pid, result.bytes);
+    }
+    close(ends[0]);
+    result.exit_code = Reap(*pid).exit_code;
+    return result;
+  }
+};
+
+TEST_F(TrainProgram, HelpSaysHowAndWhatItsExitCodesMean) {
+  const Output out = Run({"--help"});
+  EXPECT_EQ(out.exit_code, 0);
+  EXPECT_EQ(out.err, "");
+  for (const char* part : {"Examples:", "polymoe-train --spec job.yaml", "--resume auto|none|PATH", "--threads N", "SIGTERM",
+                           "Exit codes: 0 done, 1 failed, 2 bad job file or flags, 3 stopped on request"})
+    EXPECT_THAT(out.out, HasSubstr(part));
+}
+
+TEST_F(TrainProgram, BadFlagsExitWithTwoAndOneSentence) {
+  const std::string spec = Spec(1);
+  const struct {
+    std::vector<std::string> flags;
+    std::string says;
+  } cases[] = {
+      {{}, "--spec is required"},
+      {{"--spec", spec, "--thread", "3"}, "--thread"},
+      {{"--spec", spec, "--threads", "0"}, "--threads"},
+      {{"--spec", spec, "--resume", "latest"}, "--resume latest is no checkpoint"},
+      {{"--spec", spec, "--world-size", "2"}, "this build trains with one rank; set spec.resources.ranks to 1"},
+      {{"--spec", spec, "--events-fd", "77"}, "--events-fd 77 is not open"},
+      {{"--spec", dir_.path() + "/nowhere.yaml"}, "nowhere.yaml"},
+  };
+  for (const auto& [flags, says] : cases) {
+    const Output out = Run(flags);
+    EXPECT_EQ(out.exit_code, 2) << says;
+    EXPECT_THAT(out.err, HasSubstr(says));
+    EXPECT_EQ(out.out, "");
+  }
+}
+
+TEST_F(TrainProgram, AJobFileIsAllItNeeds) {
+  const Output out = Run({"--spec", Spec(30)});
+  EXPECT_EQ(out.exit_code, 0) << out.err;
+  EXPECT_EQ(out.out, "");
+  EXPECT_THAT(out.err, HasSubstr("4 experts top-2, 1 layers, 3.84k tokens to train on\n"));
+  EXPECT_THAT(out.err, ContainsRegex("\nstep 1  tokens 128 / 3.84k \\(3%\\)  loss 3\\.[0-9]+  grad norm [0-9.]+  "
+                                                "[0-9.]+[kM]? tokens/s  ETA [0-9.]+ ?[a-z]+"));
+  EXPECT_THAT(out.err, HasSubstr("\nstep 30  tokens 3.84k / 3.84k (100%)  loss "));
+  EXPECT_THAT(out.err, HasSubstr("tiny: done, 30 steps, 3.84k tokens in "));
+  EXPECT_TRUE(PathExists(checkpoints() + "/step-00000030/COMMITTED"));
+  const Output again = Run({"--spec", Spec(30)});
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.err, HasSubstr("resumed at step 30"));
+}
+
+TEST_F(TrainProgram, SigtermSavesTheStepAndExitsWithThree) {
+  const std::string spec = Spec(100'000'000, "  checkpoint: {everyTokens: 1000000000}\n");
+  for (const int signal : {SIGTERM, SIGINT}) {
+    bool asked = false;
+    const auto [exit_code, err] = RunWithPipe({"--spec", spec}, STDERR_FILENO, [&](pid_t pid, const std::string& text) {
+      if (asked || !absl::StrContains(text, "tokens/s")) return;
+      asked = true;
+      kill(pid, signal);
+    });
+    EXPECT_EQ(exit_code, 3) << err;
+    EXPECT_THAT(err, ContainsRegex("tiny: stopped on request after step [0-9]+, which is saved; --resume auto goes on"));
+    EXPECT_EQ(absl::StrContains(err, "resumed at step "), signal == SIGINT) << "the second goes on where the first stopped";
+  }
+  EXPECT_EQ(ListCheckpoints(checkpoints())->size(), 2u);
+}
+
+TEST_F(TrainProgram, TheDaemonReadsEventsFromAPipe) {
+  const auto [exit_code, bytes] =
+      RunWithPipe({"--spec", Spec(12), "--job", "tiny-1", "--attempt", "1", "--rank", "0", "--world-size", "1", "--server",
+                   "127.0.0.1:1", "--events-fd", "5"},
+                  5);
+  EXPECT_EQ(exit_code, 0);
+  const std::vector<v1::TrainerEvent> events = ParseEvents(bytes);
+  ASSERT_FALSE(events.empty());
+  EXPECT_TRUE(events.front().has_started());
+  EXPECT_EQ(events.back().checkpoint().step(), 12u);
+  EXPECT_EQ(events.back().checkpoint().path(), checkpoints() + "/step-00000012");
+  uint64_t step = 0, steps = 0;
+  for (const v1::TrainerEvent& event : events) {
+    if (!event.has_points()) continue;
+    EXPECT_GE(event.points().step(), step);
+    EXPECT_EQ(event.points().tokens(), event.points().step() * kStepTokens);
+    step = event.points().step();
+    steps += event.points().values().contains("loss");
+  }
+  EXPECT_EQ(steps, 12u);
+}
+
+TEST_F(TrainProgram, AnErrorIsTheLastEvent) {
+  const auto [exit_code, bytes] = RunWithPipe({"--spec", Spec(1, "  cheese: 1\n"), "--events-fd", "5"}, 5);
+  EXPECT_EQ(exit_code, 2);
+  const std::vector<v1::TrainerEvent> events = ParseEvents(bytes);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_THAT(events[0].error(), HasSubstr("spec.cheese: unknown field"));
+}
+
+}  // namespace
+}  // namespace polymoe
