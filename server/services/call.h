@@ -1,7 +1,8 @@
-// The end of a unary call: one status conversion, one latency sample.
+// What every call ends with: one latency sample, and for a unary one the status conversion.
 #ifndef POLYMOE_SERVER_SERVICES_CALL_H_
 #define POLYMOE_SERVER_SERVICES_CALL_H_
 
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <string>
@@ -15,16 +16,33 @@
 
 namespace polymoe {
 
+// Made when the call comes in, asked once when it ends.
+class CallTimer {
+ public:
+  CallTimer(FleetMetrics& metrics, const char* method)
+      : metrics_(&metrics), method_(method), start_(Clock::Real().Monotonic()) {}
+
+  void Observe(absl::StatusCode code) const {
+    metrics_->ObserveRpc(method_, absl::StatusCodeToString(code), Clock::Real().Monotonic() - start_);
+  }
+  void Observe(const grpc::Status& status) const { Observe(static_cast<absl::StatusCode>(status.error_code())); }
+
+ private:
+  FleetMetrics* metrics_;
+  const char* method_;
+  absl::Duration start_;
+};
+
 // Made when the call comes in; copied into whatever completes it.
 class Call {
  public:
   Call(FleetMetrics& metrics, const char* method, grpc::CallbackServerContext* context)
-      : metrics_(&metrics), method_(method), reactor_(context->DefaultReactor()), start_(Clock::Real().Monotonic()) {}
+      : timer_(metrics, method), reactor_(context->DefaultReactor()) {}
 
   grpc::ServerUnaryReactor* reactor() const { return reactor_; }
 
   void Finish(const absl::Status& status) const {
-    metrics_->ObserveRpc(method_, absl::StatusCodeToString(status.code()), Clock::Real().Monotonic() - start_);
+    timer_.Observe(status.code());
     reactor_->Finish(ToGrpc(status));
   }
 
@@ -36,10 +54,8 @@ class Call {
   }
 
  private:
-  FleetMetrics* metrics_;
-  const char* method_;
+  CallTimer timer_;
   grpc::ServerUnaryReactor* reactor_;
-  absl::Duration start_;
 };
 
 }  // namespace polymoe

@@ -132,18 +132,19 @@ grpc::ServerUnaryReactor* JobServiceImpl::Cancel(grpc::CallbackServerContext* co
 
 grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobServiceImpl::Watch(grpc::CallbackServerContext*,
                                                                        const v1::WatchJobsRequest* request) {
+  const CallTimer timer(metrics_, "JobService/Watch");
   const std::shared_ptr<const View> view = coordinator_.view();
   std::set<std::string> ids;
   for (const std::string& name : request->jobs()) {
     const std::shared_ptr<const v1::Job> job = view->Find(name);
     if (job == nullptr) {
-      const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::set<std::string>{}));
+      const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::set<std::string>{}), timer);
       stream->End(ToGrpc(NoSuchJob(name)));
       return stream.get();
     }
     ids.insert(job->id());
   }
-  const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::move(ids)));
+  const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::move(ids)), timer);
   coordinator_.AddListener(stream);
   stream->ShowAll(*coordinator_.view());  // after the listener is there, so that no change falls between
   return stream.get();
@@ -152,14 +153,16 @@ grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobServiceImpl::Watch(grpc::Cal
 grpc::ServerWriteReactor<v1::LogLine>* JobServiceImpl::StreamLogs(grpc::CallbackServerContext*,
                                                                   const v1::StreamLogsRequest* request) {
   const std::shared_ptr<const v1::Job> job = coordinator_.view()->Find(request->job());
-  const auto stream = StreamWriter<v1::LogLine>::Open(std::make_shared<LogFollow>(*request, job == nullptr ? "" : job->id()));
+  const auto stream = StreamWriter<v1::LogLine>::Open(std::make_shared<LogFollow>(*request, job == nullptr ? "" : job->id()),
+                                                      CallTimer(metrics_, "JobService/StreamLogs"));
   if (job == nullptr) {
     stream->End(ToGrpc(NoSuchJob(request->job())));
     return stream.get();
   }
   if (request->follow()) coordinator_.AddListener(stream);
-  const auto rows = coordinator_.store().ReadLogs(job->id(), request->attempt(), request->rank());
-  stream->ShowHistory(rows, *coordinator_.view());
+  // The view before the rows: what a job had printed when it was over is then among them.
+  const std::shared_ptr<const View> before = coordinator_.view();
+  stream->ShowHistory(*before, coordinator_.store().ReadLogs(job->id(), request->attempt(), request->rank()));
   return stream.get();
 }
 

@@ -27,7 +27,7 @@ void JobWatch::Show(const v1::Job& job) {
   Push(std::move(response));
 }
 
-void LogFollow::ShowHistory(const absl::StatusOr<std::vector<LogRow>>& rows, const View& view) {
+void LogFollow::ShowHistory(const View& before, const absl::StatusOr<std::vector<LogRow>>& rows) {
   if (!rows.ok()) return End(ToGrpc(rows.status()));
   const std::lock_guard lock(mutex_);
   const size_t skip = request_.tail() > 0 && rows->size() > request_.tail() ? rows->size() - request_.tail() : 0;
@@ -35,7 +35,7 @@ void LogFollow::ShowHistory(const absl::StatusOr<std::vector<LogRow>>& rows, con
   history_shown_ = true;
   for (const LogRow& row : early_) Show(row);
   early_.clear();
-  request_.follow() ? EndIfOver(view) : End(grpc::Status::OK);
+  if (!request_.follow() || over_ || IsOver(before)) End(grpc::Status::OK);
 }
 
 void LogFollow::OnCommit(const Committed& committed) {
@@ -46,7 +46,8 @@ void LogFollow::OnCommit(const Committed& committed) {
     if (!wanted) continue;
     history_shown_ ? Show(row) : early_.push_back(row);
   }
-  if (history_shown_) EndIfOver(*committed.view);
+  over_ = IsOver(*committed.view);
+  if (history_shown_ && over_) End(grpc::Status::OK);
 }
 
 void LogFollow::Show(const LogRow& row) {
@@ -61,9 +62,9 @@ void LogFollow::Show(const LogRow& row) {
   Push(std::move(line));
 }
 
-void LogFollow::EndIfOver(const View& view) {
+bool LogFollow::IsOver(const View& view) const {
   const auto job = view.jobs.find(job_);
-  if (job == view.jobs.end() || IsFinal(job->second->state())) End(grpc::Status::OK);
+  return job == view.jobs.end() || IsFinal(job->second->state());
 }
 
 }  // namespace polymoe

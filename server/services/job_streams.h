@@ -38,17 +38,18 @@ class JobWatch final : public StreamWriter<v1::WatchJobsResponse>, public Commit
 class LogFollow final : public StreamWriter<v1::LogLine>, public CommitListener {
  public:
   LogFollow(const v1::StreamLogsRequest& request, std::string job) : request_(request), job_(std::move(job)) {}
-  void ShowHistory(const absl::StatusOr<std::vector<LogRow>>& rows, const View& view);
+  // `before` is a view from before the rows were read.
+  void ShowHistory(const View& before, const absl::StatusOr<std::vector<LogRow>>& rows);
   void OnCommit(const Committed& committed) override;
 
  private:
   void Show(const LogRow& row);
-  void EndIfOver(const View& view);
+  bool IsOver(const View& view) const;
 
   const v1::StreamLogsRequest request_;
   const std::string job_;
   std::mutex mutex_;
-  bool history_shown_ = false;
+  bool history_shown_ = false, over_ = false;
   std::vector<LogRow> early_;                 // live lines that came before the history was shown
   std::pair<uint32_t, uint64_t> last_{0, 0};  // (attempt, number) of the newest line shown
 };

@@ -25,7 +25,11 @@ bool IsLive(const View& view, const std::string& job, uint32_t attempt) {
 class RendezvousServiceImpl::Waiter final : public grpc::ServerUnaryReactor {
  public:
   Waiter(RendezvousServiceImpl& service, Scope scope, const v1::WaitRequest& request, v1::WaitResponse* response)
-      : service_(service), scope_(std::move(scope)), request_(request), response_(response) {}
+      : service_(service),
+        timer_(service.metrics_, "RendezvousService/Wait"),
+        scope_(std::move(scope)),
+        request_(request),
+        response_(response) {}
 
   // True when it is answered now or was before. The service's lock is held.
   bool TryAnswer(const std::map<std::string, std::string>& values) {
@@ -38,7 +42,9 @@ class RendezvousServiceImpl::Waiter final : public grpc::ServerUnaryReactor {
     return true;
   }
   void Answer(const grpc::Status& status) {
-    if (!std::exchange(answered_, true)) Finish(status);
+    if (std::exchange(answered_, true)) return;
+    timer_.Observe(status);
+    Finish(status);
   }
 
   std::shared_ptr<Waiter> self;
@@ -48,6 +54,7 @@ class RendezvousServiceImpl::Waiter final : public grpc::ServerUnaryReactor {
   void OnDone() override { const auto keep = std::move(self); }
 
   RendezvousServiceImpl& service_;
+  const CallTimer timer_;
   const Scope scope_;
   const v1::WaitRequest request_;
   v1::WaitResponse* response_;

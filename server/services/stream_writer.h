@@ -11,6 +11,8 @@
 #include <optional>
 #include <utility>
 
+#include "server/services/call.h"
+
 namespace polymoe {
 
 template <class Message>
@@ -18,8 +20,9 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
  public:
   // Owned by itself from Open() to the end of the stream; others hold it weakly.
   template <class Derived>
-  static std::shared_ptr<Derived> Open(std::shared_ptr<Derived> stream) {
+  static std::shared_ptr<Derived> Open(std::shared_ptr<Derived> stream, const CallTimer& timer) {
     stream->self_ = stream;
+    stream->timer_ = timer;
     return stream;
   }
 
@@ -52,7 +55,10 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
     WriteNext();
   }
   void OnCancel() override { End(grpc::Status::CANCELLED); }
-  void OnDone() override { const auto keep = std::move(self_); }
+  void OnDone() override {
+    const auto keep = std::move(self_);
+    timer_->Observe(*end_);
+  }
 
   void EndLocked(grpc::Status status) {
     end_ = std::move(status);
@@ -75,6 +81,7 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   std::deque<Message> queue_;
   bool writing_ = false, finished_ = false;
   std::optional<grpc::Status> end_;
+  std::optional<CallTimer> timer_;
   std::shared_ptr<StreamWriter> self_;
 };
 

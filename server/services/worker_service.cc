@@ -3,13 +3,29 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
+#include "common/rpc/status.h"
 #include "server/services/call.h"
 
 namespace polymoe {
 namespace {
+
+// What a worker says must not be able to break the coordinator: a slot that is there twice would be given away twice.
+absl::Status CheckRegistration(const v1::WorkerMessage& message) {
+  if (!message.has_register_() || message.register_().worker().empty())
+    return absl::InvalidArgumentError("the first message of a session must register a worker by name");
+  std::set<uint32_t> slots;
+  for (const v1::Slot& slot : message.register_().slots()) {
+    if (!slots.insert(slot.index()).second)
+      return absl::InvalidArgumentError(absl::StrCat("worker ", message.register_().worker(), " has slot ", slot.index(), " twice"));
+  }
+  return absl::OkStatus();
+}
 
 // One worker's stream. The first message must register; everything goes to the coordinator in order. Owned by itself until OnDone;
 // the coordinator shares it.
@@ -17,13 +33,13 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
                            public WorkerLink,
                            public std::enable_shared_from_this<WorkerStream> {
  public:
-  static WorkerStream* Open(Coordinator& coordinator) {
-    auto stream = std::make_shared<WorkerStream>(coordinator);
+  static WorkerStream* Open(Coordinator& coordinator, const CallTimer& timer) {
+    auto stream = std::make_shared<WorkerStream>(coordinator, timer);
     stream->self_ = stream;
     stream->StartRead(&stream->incoming_);
     return stream.get();
   }
-  explicit WorkerStream(Coordinator& coordinator) : coordinator_(coordinator) {}
+  WorkerStream(Coordinator& coordinator, const CallTimer& timer) : coordinator_(coordinator), timer_(timer) {}
 
   void Send(const v1::CoordinatorMessage& message) override {
     const std::lock_guard lock(mutex_);
@@ -40,9 +56,8 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
       return;
     }
     if (worker_.empty()) {
-      if (!incoming_.has_register_() || incoming_.register_().worker().empty()) {
-        FinishOnce(
-            grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the first message of a session must register a worker by name"));
+      if (const absl::Status valid = CheckRegistration(incoming_); !valid.ok()) {
+        FinishOnce(ToGrpc(valid));
         return;
       }
       worker_ = incoming_.register_().worker();
@@ -69,6 +84,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
       const std::lock_guard lock(mutex_);
       if (std::exchange(finished_, true)) return;
     }
+    timer_.Observe(status);
     Finish(status);
   }
 
@@ -79,6 +95,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
   }
 
   Coordinator& coordinator_;
+  const CallTimer timer_;
   v1::WorkerMessage incoming_;
   std::string worker_;
   std::mutex mutex_;
@@ -90,7 +107,7 @@ class WorkerStream final : public grpc::ServerBidiReactor<v1::WorkerMessage, v1:
 }  // namespace
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* WorkerServiceImpl::Session(grpc::CallbackServerContext*) {
-  return WorkerStream::Open(coordinator_);
+  return WorkerStream::Open(coordinator_, CallTimer(metrics_, "WorkerService/Session"));
 }
 
 grpc::ServerUnaryReactor* WorkerServiceImpl::List(grpc::CallbackServerContext* context, const v1::ListWorkersRequest*,
