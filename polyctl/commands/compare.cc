@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -22,34 +23,50 @@ struct Options {
   OutputOptions output;
 };
 
-// The training loss and every validation loss that all jobs have.
-absl::StatusOr<std::vector<std::string>> CommonMetrics(const Client& client, const std::vector<v1::Job>& jobs) {
-  std::map<std::string, size_t> seen;
+// What a job has reported.
+struct Reported {
+  std::set<std::string> names;
+  double tokens_per_second = 0;  // mean of all steps: that of one step is mostly noise
+};
+
+absl::StatusOr<std::vector<Reported>> ReportedBy(const Client& client, const std::vector<v1::Job>& jobs) {
+  std::vector<Reported> all;
   for (const v1::Job& job : jobs) {
     v1::QueryRequest request;
     request.set_job(job.id());
     request.set_max_points(1);
     POLYMOE_ASSIGN_OR_RETURN(const v1::QueryResponse response, client.Query(request));
-    for (const v1::Series& series : response.series()) ++seen[series.name()];
+    Reported& reported = all.emplace_back();
+    for (const v1::Series& series : response.series()) {
+      reported.names.insert(series.name());
+      if (series.name() == "tokens_per_second" && !series.points().empty()) reported.tokens_per_second = series.points(0).value();
+    }
   }
-  std::vector<std::string> names;
-  for (const auto& [name, count] : seen) {
-    if (count == jobs.size() && (name == "loss" || absl::StartsWith(name, "val_loss/"))) names.push_back(name);
-  }
-  if (names.empty())
-    return absl::FailedPreconditionError("these jobs have no metric in common yet; try again when all of them train");
-  return names;
+  return all;
 }
 
-Comparison ToComparison(const std::vector<v1::Job>& jobs, const v1::CompareResponse& response) {
+// The training loss and every validation loss that all jobs have.
+absl::StatusOr<std::vector<std::string>> CommonMetrics(const std::vector<Reported>& reported) {
+  std::vector<std::string> common;
+  for (const std::string& name : reported[0].names) {
+    const bool everywhere =
+        std::all_of(reported.begin(), reported.end(), [&](const Reported& r) { return r.names.contains(name); });
+    if (everywhere && (name == "loss" || absl::StartsWith(name, "val_loss/"))) common.push_back(name);
+  }
+  if (common.empty())
+    return absl::FailedPreconditionError("these jobs have no metric in common yet; try again when all of them train");
+  return common;
+}
+
+Comparison ToComparison(const std::vector<v1::Job>& jobs, const std::vector<Reported>& reported,
+                        const v1::CompareResponse& response) {
   Comparison comparison{.tokens = {response.tokens().begin(), response.tokens().end()}};
   std::map<std::string, size_t> row_of;
-  for (const v1::Job& job : jobs) {
-    row_of[job.id()] = comparison.jobs.size();
-    const v1::JobSpec& spec = job.file().spec();
-    comparison.jobs.push_back({job.id(), ActivationName(spec.model().activation()),
-                               ComputeShape(spec.model(), spec.data().sequence_length()).total,
-                               job.progress().tokens_per_second()});
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    row_of[jobs[i].id()] = i;
+    const v1::JobSpec& spec = jobs[i].file().spec();
+    comparison.jobs.push_back({jobs[i].id(), ActivationName(spec.model().activation()),
+                               ComputeShape(spec.model(), spec.data().sequence_length()).total, reported[i].tokens_per_second});
   }
   for (const v1::CompareRow& row : response.rows()) {
     if (comparison.metrics.empty() || comparison.metrics.back().name != row.name()) {
@@ -69,8 +86,9 @@ absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   for (const std::string& name : options.metrics) {
     if (std::find(metrics.begin(), metrics.end(), name) == metrics.end()) metrics.push_back(name);
   }
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<Reported> reported, ReportedBy(client, jobs));
   if (metrics.empty()) {
-    POLYMOE_ASSIGN_OR_RETURN(metrics, CommonMetrics(client, jobs));
+    POLYMOE_ASSIGN_OR_RETURN(metrics, CommonMetrics(reported));
   }
   v1::CompareRequest request;
   request.set_grid(options.grid);
@@ -81,7 +99,7 @@ absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
     PrintJson(ToJson(response), options.output, cli.console);
   } else {
     cli.console.out << RenderComparison(
-        ToComparison(jobs, response),
+        ToComparison(jobs, reported, response),
         {.headers = !options.output.no_headers, .colour = cli.console.colour, .width = cli.console.width});
   }
   return ExitCode::kOk;

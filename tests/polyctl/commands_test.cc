@@ -1,6 +1,7 @@
 // Commands against a coordinator in memory: data on stdout and the rest on stderr, exit codes that tell a failed job from a failed tool.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <yaml-cpp/yaml.h>
 
 #include <functional>
 #include <map>
@@ -10,7 +11,6 @@
 
 #include "absl/strings/str_cat.h"
 #include <nlohmann/json.hpp>
-#include <yaml-cpp/yaml.h>
 
 #include "common/file.h"
 #include "tests/fakes/temp_dir.h"
@@ -272,6 +272,9 @@ TEST_F(CommandsTest, CompareTakesEachJobOnceHoweverItIsNamed) {
   Have({SampleJob("j1", v1::JOB_STATE_SUCCEEDED, kNowMs), SampleJob("j2", v1::JOB_STATE_SUCCEEDED, kNowMs)});
   server_.metrics.query = [](auto&, v1::QueryResponse* response) {
     for (const char* name : {"loss", "grad_norm", "val_loss/near"}) response->add_series()->set_name(name);
+    v1::Series& rate = *response->add_series();
+    rate.set_name("tokens_per_second");
+    rate.add_points()->set_value(1500);
     return grpc::Status::OK;
   };
   server_.metrics.compare = [](const v1::CompareRequest& request, v1::CompareResponse* response) {
@@ -288,8 +291,9 @@ TEST_F(CommandsTest, CompareTakesEachJobOnceHoweverItIsNamed) {
     return grpc::Status::OK;
   };
   EXPECT_EQ(Run({"compare", "j2", "j1", "j2", "-l", "study=activations"}), 0);
-  EXPECT_THAT(Out(), AllOf(HasSubstr("loss at equal tokens\n"), HasSubstr("val_loss/near at equal tokens\n"), Not(HasSubstr("grad_norm")),
-                           HasSubstr("   1  j2   polynorm(3)  1.5000"), HasSubstr("   2  j1   polynorm(3)  2.5000  +1.0000")));
+  EXPECT_THAT(Out(), AllOf(HasSubstr("loss at equal tokens\n"), HasSubstr("val_loss/near at equal tokens\n"),
+                           Not(HasSubstr("grad_norm")), HasSubstr("   1  j2   polynorm(3)  1.5000"), HasSubstr("1.5k\n"),
+                           HasSubstr("   2  j1   polynorm(3)  2.5000  +1.0000")));
   EXPECT_EQ(Run({"compare", "j1", "--metric", "loss", "--metric", "loss"}), 0);
   EXPECT_EQ(Run({"compare", "j1", "j2", "-o", "json"}), 0);
   EXPECT_EQ(nlohmann::json::parse(Out())["rows"].size(), 4u);
