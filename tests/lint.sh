@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format and lint of our own code, with Debian 12's clang-format-14 and clang-tidy-14 over build/release/compile_commands.json.
+# Format and lint of our own code over build/release/compile_commands.json. Needs Debian 12's clang-format-14, clang-tidy-14 and
+# libomp-14-dev.
 #   tests/lint.sh [REVISION]     only files that changed since REVISION; without it, all (20 minutes on 2 cores)
 set -euo pipefail
 cd "$(dirname "$0")/.."
