@@ -12,6 +12,7 @@ namespace polymoe {
 namespace {
 
 constexpr double kLongestBackoffMs = 5 * 60 * 1000;
+constexpr uint32_t kMostDoublings = 60;
 constexpr int kBadSpecExit = 2;  // of polymoe-train: another try would end the same way
 
 template <class Ranks>
@@ -83,18 +84,23 @@ v1::CoordinatorMessage Cluster::LaunchMessage(const v1::Job& job, const v1::Atte
   return message;
 }
 
-void Cluster::RepeatLaunches(const v1::Register& message) {
+void Cluster::SettleMissingRanks(const v1::Register& message, int64_t now_ms) {
   std::set<std::string> running;  // job/attempt/rank
   for (const v1::RankRef& rank : message.running()) running.insert(absl::StrCat(rank.job(), "/", rank.attempt(), "/", rank.rank()));
   for (auto& [id, job] : jobs_) {
-    const v1::Attempt* attempt = Live(job);
-    if (attempt == nullptr || attempt->stopping()) continue;
+    v1::Attempt* attempt = Live(job);
+    if (attempt == nullptr) continue;
     v1::CoordinatorMessage launch = LaunchMessage(job, *attempt, message.worker());
-    bool missing = false;
+    std::vector<uint32_t> missing;
     for (const v1::Placement& placement : launch.launch().placements()) {
-      missing |= !running.contains(absl::StrCat(id, "/", attempt->number(), "/", placement.rank()));
+      if (!running.contains(absl::StrCat(id, "/", attempt->number(), "/", placement.rank()))) missing.push_back(placement.rank());
     }
-    if (missing) Send(message.worker(), std::move(launch));
+    if (missing.empty()) continue;
+    if (!attempt->stopping()) {
+      Send(message.worker(), std::move(launch));
+    } else {
+      for (const uint32_t rank : missing) EndRank(job, *attempt, rank, now_ms);
+    }
   }
 }
 
@@ -115,12 +121,7 @@ void Cluster::HandleReport(const std::string& worker, const v1::Report& report, 
   if (placement == nullptr || placement->worker() != worker || Contains(attempt->ended_ranks(), report.rank().rank())) return;
   switch (report.body_case()) {
     case v1::Report::kStarted:
-      if (report.rank().rank() == 0) attempt->set_start_step(report.started().start_step());
-      if (!Contains(attempt->started_ranks(), report.rank().rank())) attempt->add_started_ranks(report.rank().rank());
-      if (attempt->started_ranks_size() == attempt->placements_size() && job.state() == v1::JOB_STATE_STARTING) {
-        job.set_state(v1::JOB_STATE_RUNNING);
-      }
-      Changed(job);
+      OnStarted(job, *attempt, report.rank().rank(), report.started());
       break;
     case v1::Report::kPoints:
       OnPoints(job, report.points());
@@ -135,7 +136,7 @@ void Cluster::HandleReport(const std::string& worker, const v1::Report& report, 
       Changed(job);
       break;
     case v1::Report::kExited:
-      OnExited(job, *attempt, report.exited(), now_ms);
+      OnExited(job, *attempt, report.rank().rank(), report.exited(), now_ms);
       break;
     default:
       break;
@@ -155,8 +156,22 @@ void Cluster::StoreReport(const v1::Report& report) {
   }
 }
 
+void Cluster::OnStarted(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const v1::TrainerStarted& started) {
+  if (Contains(attempt.started_ranks(), rank)) return;
+  attempt.add_started_ranks(rank);
+  if (rank == 0) {
+    attempt.set_start_step(started.start_step());
+    job.mutable_progress()->set_step(started.start_step());
+  }
+  if (attempt.started_ranks_size() == attempt.placements_size() && job.state() == v1::JOB_STATE_STARTING) {
+    job.set_state(v1::JOB_STATE_RUNNING);
+  }
+  Changed(job);
+}
+
 void Cluster::OnPoints(v1::Job& job, const v1::StepPoints& points) {
   v1::Progress& progress = *job.mutable_progress();
+  if (points.step() < progress.step()) return;  // sent again
   progress.set_step(points.step());
   progress.set_tokens(points.tokens());
   for (const auto& [name, value] : points.values()) {
@@ -167,7 +182,7 @@ void Cluster::OnPoints(v1::Job& job, const v1::StepPoints& points) {
   Changed(job);
 }
 
-void Cluster::OnExited(v1::Job& job, v1::Attempt& attempt, const v1::RankExited& exited, int64_t now_ms) {
+void Cluster::OnExited(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const v1::RankExited& exited, int64_t now_ms) {
   const bool failed = exited.exit().exit_code() != 0;
   if (failed && !attempt.stopping()) {
     if (exited.stopped()) {
@@ -179,7 +194,7 @@ void Cluster::OnExited(v1::Job& job, v1::Attempt& attempt, const v1::RankExited&
       StopAttempt(job, attempt, v1::END_REASON_TRAINER_FAILED, DescribeExit(exited));
     }
   }
-  EndRank(job, attempt, exited.exit().rank(), now_ms);
+  EndRank(job, attempt, rank, now_ms);
 }
 
 void Cluster::StopAttempt(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message) {
@@ -247,7 +262,8 @@ void Cluster::Retry(v1::Job& job, const v1::Attempt& attempt, int64_t now_ms) {
     return Finish(job, v1::JOB_STATE_FAILED,
                   absl::StrCat(job.message(), " (given up after ", used, lost ? " lost" : " failed", " attempts)"), now_ms);
   }
-  const double backoff = std::min(kLongestBackoffMs, restart.backoff_seconds() * 1000 * std::pow(2.0, used - 1.0));
+  const double doubled = std::ldexp(restart.backoff_seconds() * 1000, static_cast<int>(std::min(used - 1, kMostDoublings)));
+  const double backoff = std::min(kLongestBackoffMs, doubled);
   job.set_state(v1::JOB_STATE_PENDING);
   job.mutable_waiting()->set_reason(v1::WAIT_REASON_BACKOFF);
   job.mutable_waiting()->set_detail(absl::StrCat("attempt ", attempt.number(), " ended: ", job.message()));

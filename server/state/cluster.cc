@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 
+#include "common/check.h"
 #include "common/status.h"
 
 namespace polymoe {
@@ -59,6 +60,7 @@ absl::StatusOr<v1::SubmitResponse> Cluster::Submit(const v1::SubmitRequest& requ
     response.set_existed(true);
     return response;
   }
+  POLYMOE_CHECK(!jobs_.contains(id), "two jobs of id %s", id.c_str());
   v1::Job& job = jobs_[id];
   job.set_id(id);
   *job.mutable_file() = request.file();
@@ -90,13 +92,19 @@ absl::StatusOr<v1::Job> Cluster::Cancel(const std::string& id_or_name, int64_t n
 }
 
 void Cluster::Register(const v1::Register& message, int64_t now_ms) {
+  // Not sent yet, and meant for an older stream: on this one a launch could start a rank that is counted as lost below.
+  std::erase_if(effects_.messages, [&](const auto& entry) { return entry.first == message.worker(); });
   WorkerState& worker = workers_[message.worker()];
+  // Draining lasts until the daemon is started anew, however often its stream breaks.
+  if (worker.instance != message.instance()) worker.draining = false;
   worker.instance = message.instance();
   worker.host = message.host();
   worker.version = message.version();
-  worker.slots.assign(message.slots().begin(), message.slots().end());
+  std::map<uint32_t, v1::Slot> slots;  // each index once, ascending
+  for (const v1::Slot& slot : message.slots()) slots.emplace(slot.index(), slot);
+  worker.slots.clear();
+  for (const auto& [index, slot] : slots) worker.slots.push_back(slot);
   worker.connected = true;
-  worker.draining = false;
   worker.last_seen_ms = now_ms;
   // Ranks that an earlier start of this daemon ran went with it.
   LoseRanks(message.worker(), absl::StrCat("worker ", message.worker(), " was restarted"), now_ms,
@@ -111,7 +119,8 @@ void Cluster::Register(const v1::Register& message, int64_t now_ms) {
     if (attempt == nullptr || attempt->number() != rank.attempt() || attempt->stopping()) *registered.add_stop() = rank;
   }
   Send(message.worker(), std::move(answer));
-  RepeatLaunches(message);
+  if (worker.draining) SendDrain(message.worker());
+  SettleMissingRanks(message, now_ms);
 }
 
 void Cluster::Disconnect(const std::string& worker) {
@@ -135,10 +144,14 @@ absl::Status Cluster::Drain(const std::string& worker) {
   if (it == workers_.end())
     return absl::NotFoundError(absl::StrCat("there is no worker '", worker, "'; `polyctl workers` lists them"));
   it->second.draining = true;
+  SendDrain(worker);
+  return absl::OkStatus();
+}
+
+void Cluster::SendDrain(const std::string& worker) {
   v1::CoordinatorMessage message;
   message.mutable_drain();
   Send(worker, std::move(message));
-  return absl::OkStatus();
 }
 
 void Cluster::Tick(int64_t now_ms) {

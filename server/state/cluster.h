@@ -56,7 +56,7 @@ class Cluster {
   // A job from the store, at start. Its workers get one lease from `now_ms` to come back.
   void Restore(v1::Job job, const std::string& request_id, int64_t now_ms);
 
-  // `id` is used if the request is new. ALREADY_EXISTS for a known request id with another file.
+  // `id` is used if the request is new; no job has it. ALREADY_EXISTS for a known request id with another file.
   absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request, const std::string& id, int64_t now_ms);
   absl::StatusOr<v1::Job> Cancel(const std::string& job, int64_t now_ms);
 
@@ -87,9 +87,11 @@ class Cluster {
   v1::Attempt* Live(v1::Job& job);  // newest attempt if it has not ended
   void Changed(v1::Job& job);
   void Send(const std::string& worker, v1::CoordinatorMessage message);
+  void SendDrain(const std::string& worker);
   void StoreReport(const v1::Report& report);
   void OnPoints(v1::Job& job, const v1::StepPoints& points);
-  void OnExited(v1::Job& job, v1::Attempt& attempt, const v1::RankExited& exited, int64_t now_ms);
+  void OnStarted(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const v1::TrainerStarted& started);
+  void OnExited(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const v1::RankExited& exited, int64_t now_ms);
   void StopAttempt(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message);
   void EndRank(v1::Job& job, v1::Attempt& attempt, uint32_t rank, int64_t now_ms);
   void EndAttempt(v1::Job& job, v1::Attempt& attempt, int64_t now_ms);
@@ -101,9 +103,10 @@ class Cluster {
   SchedulerInput SchedulerView() const;
   void Launch(v1::Job& job, const Start& start, int64_t now_ms);
   v1::CoordinatorMessage LaunchMessage(const v1::Job& job, const v1::Attempt& attempt, const std::string& worker) const;
-  // A launch that was lost with the old stream, or with the coordinator between commit and send. A daemon starts a rank at most once an
-  // attempt, so one that got it the first time ignores this.
-  void RepeatLaunches(const v1::Register& message);
+  // Ranks that a daemon should run and knows nothing of: their launch was lost with the old stream, or with the coordinator between
+  // commit and send. It is sent again (a daemon starts a rank at most once an attempt), or, once the attempt is to stop, it is over
+  // for them.
+  void SettleMissingRanks(const v1::Register& message, int64_t now_ms);
 
   const ClusterConfig config_;
   std::map<std::string, v1::Job> jobs_;

@@ -54,9 +54,8 @@ bool Same(const Plan& a, const Plan& b) {
                                                             return s.worker == t.worker && s.slot == t.slot;
                                                           });
                     }) &&
-         std::equal(a.waits.begin(), a.waits.end(), b.waits.begin(), b.waits.end(), [](const Wait& x, const Wait& y) {
-           return x.job == y.job && x.kind == y.kind && x.detail == y.detail;
-         });
+         std::equal(a.waits.begin(), a.waits.end(), b.waits.begin(), b.waits.end(),
+                    [](const Wait& x, const Wait& y) { return x.job == y.job && x.kind == y.kind && x.detail == y.detail; });
 }
 
 TEST(ScheduleProperties, OnlyFreeSlotsEachOnceAndGangsWhole) {

@@ -88,7 +88,7 @@ TEST(Schedule, TheSmallestWorkerThatHoldsTheGangGetsIt) {
 }
 
 TEST(Schedule, AGangThatMustBeSplitUsesFewWorkers) {
-  // The largest first, and the rest where it fits most tightly: not a/0, which would take a third worker.
+  // The largest first, and the rest where it fits most tightly.
   EXPECT_THAT(Starts(PlanFor({Job("j", 5)}, {Worker("a", 2, 2), Worker("b", 4, 4), Worker("c", 1, 1), Worker("d", 3, 3)})),
               ElementsAre("j: b/0 b/1 b/2 b/3 c/0"));
 }
@@ -99,9 +99,11 @@ TEST(Schedule, EqualWorkersAreTakenInOrder) {
 }
 
 TEST(Schedule, EveryReasonHasItsSentence) {
-  EXPECT_THAT(Waits(PlanFor({Job("j", 1)}, {})), ElementsAre("j: needs 1 slot, no worker that takes ranks is connected; start a polymoe-worker"));
-  EXPECT_THAT(Waits(PlanFor({Job("j", 5)}, {Worker("a", 1, 1), Worker("b", 2, 0)})),
-              ElementsAre("j: needs 5 slots, all connected workers together have 3 slots; add workers or lower spec.resources.ranks"));
+  EXPECT_THAT(Waits(PlanFor({Job("j", 1)}, {})),
+              ElementsAre("j: needs 1 slot, no worker that takes ranks is connected; start a polymoe-worker"));
+  EXPECT_THAT(
+      Waits(PlanFor({Job("j", 5)}, {Worker("a", 1, 1), Worker("b", 2, 0)})),
+      ElementsAre("j: needs 5 slots, all connected workers together have 3 slots; add workers or lower spec.resources.ranks"));
   EXPECT_THAT(Waits(PlanFor({Job("j", 3)}, {Worker("a", 1, 1), Worker("b", 2, 0)})),
               ElementsAre("j: needs 3 slots, 1 of 3 connected are free; waits for running jobs to end"));
   EXPECT_THAT(Waits(PlanFor({Job("old", 2, kBypass), Job("j", 1)}, {Worker("a", 2, 1)})),
