@@ -12,8 +12,8 @@
 #include <mutex>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 
 #include "common/file.h"
@@ -46,7 +46,7 @@ absl::Status Guarded(const std::string& doing, const F& f) {
     return absl::OkStatus();
   } catch (const std::exception& e) {
     const std::string message = absl::StrCat("store: cannot ", doing, ": ", e.what());
-    return message.find("full") != std::string::npos ? absl::ResourceExhaustedError(message) : absl::UnavailableError(message);
+    return absl::StrContains(message, "disk is full") ? absl::ResourceExhaustedError(message) : absl::UnavailableError(message);
   }
 }
 
