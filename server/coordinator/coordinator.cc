@@ -3,6 +3,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <chrono>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -89,9 +90,16 @@ bool Coordinator::Enqueue(Event event) {
 
 void Coordinator::Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done) {
   auto result = std::make_shared<absl::StatusOr<v1::SubmitResponse>>();
-  const std::string id = absl::StrCat(request.file().metadata().name(), "-", NewSuffix(5));
-  const bool queued = Enqueue({[=, this] { *result = cluster_.Submit(request, id, NowMs()); }, [=] { done(*result); }});
+  const bool queued =
+      Enqueue({[=, this] { *result = cluster_.Submit(request, NewJobId(request.file()), NowMs()); }, [=] { done(*result); }});
   if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again with the same request id"));
+}
+
+std::string Coordinator::NewJobId(const v1::JobFile& file) const {
+  std::string id;
+  do id = absl::StrCat(file.metadata().name(), "-", NewSuffix(5));
+  while (cluster_.jobs().contains(id));  // 25 bits: rare, but a job of that id must not be overwritten
+  return id;
 }
 
 void Coordinator::Cancel(const std::string& job, const std::function<void(absl::StatusOr<v1::Job>)>& done) {
@@ -164,11 +172,15 @@ void Coordinator::Loop() {
       events.swap(queue_);
       more = !stopping_;
     }
-    Tick(events);
+    if (Tick(events)) continue;
+    // Answering or sending anything from now on would tell of changes that are on no disk.
+    const std::lock_guard lock(queue_mutex_);
+    stopping_ = true;
+    return;
   }
 }
 
-void Coordinator::Tick(const std::deque<Event>& events) {
+bool Coordinator::Tick(const std::deque<Event>& events) {
   for (const Event& event : events) event.apply();
   const absl::Duration start = clock_.Monotonic();
   cluster_.Tick(NowMs());
@@ -176,7 +188,7 @@ void Coordinator::Tick(const std::deque<Event>& events) {
   Effects effects = cluster_.Take();
   if (const absl::Status committed = Commit(effects); !committed.ok()) {
     fatal_(committed);
-    return;
+    return false;
   }
   Publish(effects);
   for (const auto& [worker, message] : effects.messages) {
@@ -185,6 +197,7 @@ void Coordinator::Tick(const std::deque<Event>& events) {
   for (const Event& event : events) {
     if (event.committed) event.committed();
   }
+  return true;
 }
 
 absl::Status Coordinator::Commit(const Effects& effects) {
@@ -224,9 +237,11 @@ void Coordinator::Publish(Effects& effects) {
     worker.set_last_seen_ms(state.last_seen_ms);
     worker.mutable_slots()->Assign(state.slots.begin(), state.slots.end());
     for (const auto& [id, job] : cluster_.jobs()) {
-      if (job.attempts().empty() || job.attempts().rbegin()->ended_ms() != 0) continue;
-      for (const v1::Placement& placement : job.attempts().rbegin()->placements()) {
-        if (placement.worker() != name) continue;
+      if (job.attempts().empty()) continue;
+      const v1::Attempt& attempt = *job.attempts().rbegin();
+      const std::set<uint32_t> ended(attempt.ended_ranks().begin(), attempt.ended_ranks().end());
+      for (const v1::Placement& placement : attempt.placements()) {
+        if (placement.worker() != name || ended.contains(placement.rank())) continue;
         v1::RankRef& rank = *worker.add_running();
         rank.set_job(id);
         rank.set_attempt(job.attempts_size());

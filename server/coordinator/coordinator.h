@@ -36,7 +36,7 @@ class WorkerLink {
 
 class Coordinator {
  public:
-  // Keeps references. `fatal` is called when the store failed: the process must end.
+  // Keeps references. `fatal` is called when the store failed: the process must end. Nothing is answered or sent from then on.
   Coordinator(const ClusterConfig& config, Store& store, const Clock& clock, FleetMetrics& metrics,
               std::function<void(absl::Status)> fatal);
   ~Coordinator();
@@ -71,7 +71,9 @@ class Coordinator {
   int64_t NowMs() const;
   bool Enqueue(Event event);
   void Loop();
-  void Tick(const std::deque<Event>& events);
+  std::string NewJobId(const v1::JobFile& file) const;
+  // False when the store failed.
+  bool Tick(const std::deque<Event>& events);
   absl::Status Commit(const Effects& effects);
   void Publish(Effects& effects);
   void ReportFleet(const View& view);
