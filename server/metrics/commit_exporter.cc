@@ -1,15 +1,22 @@
 #include "server/metrics/commit_exporter.h"
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "polymoe/v1/metric.pb.h"
 
 namespace polymoe {
 
 void CommitExporter::ShowAll(const View& view) {
-  for (const auto& [id, job] : view.jobs) runs_.OnJob(*job);
+  // In the order in which they ended, so that the oldest ones make room. Those that go on have 0.
+  std::vector<const v1::Job*> jobs;
+  for (const auto& [id, job] : view.jobs) jobs.push_back(job.get());
+  std::stable_sort(jobs.begin(), jobs.end(),
+                   [](const v1::Job* a, const v1::Job* b) { return a->finished_ms() < b->finished_ms(); });
+  for (const v1::Job* job : jobs) runs_.OnJob(*job);
 }
 
 void CommitExporter::OnCommit(const Committed& committed) {

@@ -25,7 +25,7 @@ class FleetMetrics {
 
   struct Fleet {
     std::map<std::string, int> jobs;      // by state: "pending", ...
-    std::map<std::string, int> workers;   // "connected", "lost", "draining"
+    std::map<std::string, int> workers;   // "connected", "disconnected", "draining"
     int slots_total = 0, slots_busy = 0;  // of connected workers
   };
   void SetFleet(const Fleet& fleet);
