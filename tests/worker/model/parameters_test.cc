@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "tests/worker/model/tiny_model.h"
 
@@ -63,6 +64,23 @@ TEST(Parameters, ArmsShareWhatTheyHaveInCommon) {
   }
   tb.Initialize(4, b, vb.data());
   EXPECT_NE(va[ta.lm_head()], vb[tb.lm_head()]);
+}
+
+TEST(Parameters, CoefficientsStartAtOneOverTheOrder) {
+  for (const auto kind : {ActivationKind::kPolyRelu, ActivationKind::kPolyNorm, ActivationKind::kPolyPRelu}) {
+    for (int order = 1; order <= 4; ++order) {
+      ModelConfig config = TinyConfig(kind, true);
+      config.activation.order = order;
+      const ParameterTable table(config);
+      std::vector<float> values(table.total());
+      table.Initialize(1, config, values.data());
+      std::vector<float> expected(order, 1.0f / static_cast<float>(order));
+      expected.push_back(0);                                              // the bias
+      if (kind == ActivationKind::kPolyPRelu) expected.push_back(0.25f);  // the slope
+      const float* coefficients = values.data() + table.layer(1).coefficients;
+      EXPECT_EQ(std::vector<float>(coefficients, coefficients + expected.size()), expected) << order;
+    }
+  }
 }
 
 TEST(Parameters, NormalTruncatedAtThreeSigma) {

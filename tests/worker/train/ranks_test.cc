@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <barrier>
 #include <filesystem>
 #include <string>
@@ -17,9 +18,10 @@ using ::testing::HasSubstr;
 
 constexpr int kRanks = 2;
 
-// Where the ranks' values lie while they are added up, in the order of the ranks.
+// Where the ranks meet, and where their values lie while they are added up, in the order of the ranks.
 struct Meeting {
   std::barrier<> barrier{kRanks};
+  std::atomic<bool> left = false;  // a rank's run has ended: nobody waits for it any more
   absl::Span<float> floats[kRanks];
   absl::Span<double> doubles[kRanks];
 };
@@ -27,6 +29,10 @@ struct Meeting {
 class ThreadGroup final : public Group {
  public:
   ThreadGroup(Meeting& meeting, int rank) : meeting_(meeting), rank_(rank) {}
+  ~ThreadGroup() override {
+    meeting_.left = true;
+    meeting_.barrier.arrive_and_drop();
+  }
   int rank() const override { return rank_; }
   int size() const override { return kRanks; }
   absl::Status AllReduceSum(absl::Span<float> values) override { return Reduce(meeting_.floats, values); }
@@ -37,6 +43,7 @@ class ThreadGroup final : public Group {
   absl::Status Reduce(absl::Span<T> (&all)[kRanks], absl::Span<T> mine) {
     all[rank_] = mine;
     meeting_.barrier.arrive_and_wait();
+    if (meeting_.left) return absl::AbortedError("a rank has left");
     std::vector<T> sums(mine.size());
     for (const absl::Span<T>& values : all) {
       EXPECT_EQ(values.size(), sums.size());
