@@ -40,8 +40,9 @@ class Model {
 
   // tokens, targets: [sequences, T]. Adds to `gradients` the gradient of
   //   scale * (sum over tokens of cross entropy + N * (load_balance_loss * load_balance + z_loss * z))
-  // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split. Of the load balance, which
-  // couples the tokens of one micro-batch, it gives the mean over micro-batches, as OLMoE's trainer does: that depends on the split.
+  // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split. Of the load balance,
+  // which couples the tokens of one micro-batch, it gives the mean over micro-batches (as OLMoE's trainer): that depends on the
+  // split.
   MicroBatchLosses ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                    float scale, float* gradients);
 

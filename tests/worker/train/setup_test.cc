@@ -1,5 +1,5 @@
-// What is refused before the first step: sizes that no machine of this memory can hold, data that does not fit the job; and that two
-// models with other tensors are never described by the same words.
+// What is refused before the first step: sizes that no machine of this memory can hold, data that does not fit the job; and that
+// two models with other tensors are never described by the same words.
 #include "worker/train/setup.h"
 
 #include <gmock/gmock.h>
