@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "tests/fakes/program.h"
 #include "tests/server/services/service_harness.h"
 
 namespace polymoe {
@@ -34,9 +35,7 @@ class RpcMetricsTest : public ServiceTest {
   }
   // Calls that end for the client may still be ending for the server.
   void WaitFor(const std::string& key, double count) {
-    while (Counts()[key] < count) {
-    }
-    EXPECT_EQ(Counts()[key], count) << key;
+    EXPECT_TRUE(WaitUntil([&] { return Counts()[key] == count; }, absl::Seconds(30))) << key;
   }
 };
 

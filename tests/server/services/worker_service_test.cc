@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "tests/fakes/program.h"
 #include "tests/server/services/service_harness.h"
 
 namespace polymoe {
@@ -86,8 +87,7 @@ TEST_F(WorkerServiceTest, AStreamThatEndsLeavesTheWorkerDisconnected) {
   session->Register(Registration("a", 1, "i"));
   EXPECT_TRUE(session->Leave().ok());
   // The end of the call reaches the client before the coordinator.
-  while (List().workers(0).connected()) {
-  }
+  EXPECT_TRUE(WaitUntil([&] { return !List().workers(0).connected(); }, absl::Seconds(30)));
   const std::string job = Submit(ServiceFile("j"));
   Settle();
   EXPECT_EQ(Get(job).state(), v1::JOB_STATE_PENDING) << "nothing is placed there";
