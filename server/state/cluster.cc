@@ -183,6 +183,7 @@ void Cluster::Tick(int64_t now_ms) {
       continue;
     job.mutable_waiting()->set_reason(ToReason(wait.kind));
     job.mutable_waiting()->set_detail(wait.detail);
+    if (wait.kind != WaitKind::kBackoff) job.mutable_waiting()->clear_until_ms();
     Changed(job);
   }
 }

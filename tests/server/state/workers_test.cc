@@ -169,6 +169,7 @@ TEST_F(ClusterTest, ADrainedWorkerGetsNoNewRanksAndLosesItsOwn) {
   EXPECT_EQ(Job("j-1").failures(), 0u);
   Pass(1'000);
   EXPECT_EQ(Job("j-1").waiting().reason(), v1::WAIT_REASON_NO_WORKERS);
+  EXPECT_EQ(Job("j-1").waiting().until_ms(), 0);  // the backoff is over
   Register("b", 1);
   Pass();
   EXPECT_EQ(Newest("j-1").placements(0).worker(), "b");
