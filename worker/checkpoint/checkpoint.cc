@@ -48,9 +48,8 @@ json IndexOf(absl::Span<const TensorRef> tensors, uint64_t size, uint32_t checks
 }
 
 json ToJson(const TrainerState& s) {
-  return {{"step", s.step},       {"tokens", s.tokens},   {"sequences", s.sequences},
-          {"skipped", s.skipped}, {"updates", s.updates}, {"data_fingerprint", s.data_fingerprint},
-          {"model", s.model}};
+  return {{"step", s.step},       {"tokens", s.tokens},         {"sequences", s.sequences}, {"skipped", s.skipped},
+          {"updates", s.updates}, {"data_order", s.data_order}, {"model", s.model}};
 }
 
 TrainerState FromJson(const json& j) {
@@ -59,7 +58,7 @@ TrainerState FromJson(const json& j) {
           .sequences = j.at("sequences"),
           .skipped = j.at("skipped"),
           .updates = j.at("updates"),
-          .data_fingerprint = j.at("data_fingerprint"),
+          .data_order = j.at("data_order"),
           .model = j.at("model")};
 }
 

@@ -27,8 +27,8 @@ struct TrainerState {
   uint64_t sequences = 0;  // position in the data order
   uint64_t skipped = 0;    // steps without an update, because of values that were not finite
   uint64_t updates = 0;    // steps with one: AdamW's t
-  std::string data_fingerprint;
-  std::string model;  // the shape in words; must match on load
+  std::string data_order;  // what decides the order of the sequences, in words; must match for `sequences` to mean the same
+  std::string model;       // the shape in words; must match on load
 };
 
 // Returns the checkpoint's path. A complete checkpoint of this step that is there already is left alone.

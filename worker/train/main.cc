@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 
@@ -51,9 +52,9 @@ struct Flags {
 };
 
 absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, EventWriter& events) {
-  if (flags.world_size != 1) {
+  if (const uint32_t ranks = std::max(flags.world_size, file.spec().resources().ranks()); ranks != 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--world-size ", flags.world_size, ": this build trains with one rank; set spec.resources.ranks to 1"));
+        absl::StrCat("this job is for ", ranks, " ranks, this build trains with one; set spec.resources.ranks to 1"));
   }
   if (flags.events_fd >= 0 && fcntl(flags.events_fd, F_GETFD) < 0) {
     return absl::InvalidArgumentError(absl::StrCat("--events-fd ", flags.events_fd, " is not open"));

@@ -43,10 +43,9 @@ absl::StatusOr<TrainerState> Load(const std::string& path, const TrainerState& f
   if (absl::IsInvalidArgument(loaded.status())) {
     return absl::InvalidArgumentError(absl::StrCat(loaded.status().message(), kAnotherRun));
   }
-  if (loaded.ok() && loaded->data_fingerprint != fresh.data_fingerprint) {
-    return absl::InvalidArgumentError(absl::StrCat("checkpoint ", path, " was trained on other data (fingerprint ",
-                                                   loaded->data_fingerprint, ", spec.data.train has ", fresh.data_fingerprint, ")",
-                                                   kAnotherRun));
+  if (loaded.ok() && loaded->data_order != fresh.data_order) {
+    return absl::InvalidArgumentError(absl::StrCat("checkpoint ", path, " was trained on other data or in another order (",
+                                                   loaded->data_order, "; this job has ", fresh.data_order, ")", kAnotherRun));
   }
   return loaded;
 }

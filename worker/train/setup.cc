@@ -121,6 +121,10 @@ std::string DescribeModel(const ModelConfig& c) {
                           : "");
 }
 
+std::string DescribeDataOrder(const v1::JobSpec& spec, absl::string_view fingerprint) {
+  return absl::StrCat("data ", fingerprint, " sequenceLength=", spec.data().sequence_length(), " seed=", spec.train().seed());
+}
+
 absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec) {
   const uint32_t length = spec.data().sequence_length();
   absl::StatusOr<Dataset> train = OpenChecked(spec.data().train(), "train", spec);

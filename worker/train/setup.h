@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 #include "worker/data/dataset.h"
 #include "worker/model/config.h"
@@ -22,6 +23,9 @@ ModelConfig ToModelConfig(const v1::JobSpec& spec);
 
 // The model's shape in words, for checkpoints: two models with the same words have the same tensors.
 std::string DescribeModel(const ModelConfig& config);
+
+// What decides which sequence is the n-th, in words, for checkpoints: their position means nothing in another order.
+std::string DescribeDataOrder(const v1::JobSpec& spec, absl::string_view fingerprint);
 
 struct ValidationData {
   std::string name;

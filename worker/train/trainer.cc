@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file
     return absl::ResourceExhaustedError("not enough memory for this model and micro-batch; lower spec.train.microBatch first");
   }
   trainer->state_.model = DescribeModel(trainer->model_.config());
-  trainer->state_.data_fingerprint = trainer->data_.train.fingerprint();
+  trainer->state_.data_order = DescribeDataOrder(file.spec(), trainer->data_.train.fingerprint());
   trainer->model_.table().Initialize(file.spec().train().seed(), trainer->model_.config(), trainer->parameters_.data());
   POLYMOE_RETURN_IF_ERROR(trainer->ResumeTogether());
   return trainer;

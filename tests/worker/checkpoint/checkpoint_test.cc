@@ -33,7 +33,7 @@ struct State {
 };
 
 TrainerState At(uint64_t step) {
-  return {.step = step, .tokens = step * 10, .sequences = step * 2, .updates = step, .data_fingerprint = "d", .model = "m"};
+  return {.step = step, .tokens = step * 10, .sequences = step * 2, .updates = step, .data_order = "d", .model = "m"};
 }
 
 class Checkpoint : public ::testing::Test {

@@ -1,7 +1,5 @@
 // What a run reports: the names of docs/metrics.md and no others, values that follow from what was trained, and events in an order
 // that a daemon can rely on.
-#include "worker/train/step_metrics.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -18,6 +16,7 @@
 #include "polymoe/v1/metric.pb.h"
 
 #include "tests/worker/train/tiny_training.h"
+#include "worker/train/step_metrics.h"
 
 namespace polymoe {
 namespace {
@@ -55,10 +54,9 @@ TEST(StepMetrics, Values) {
 TEST(StepMetrics, RouterLoadsAreSharesAndTheLargestIsOverTheMean) {
   v1::StepPoints points;
   AddRouterMetrics(3, std::vector<int32_t>{6, 0, 1, 1}, 0.5, points);
-  EXPECT_THAT(points.values(),
-              UnorderedElementsAre(Pair("router_load/3/0", 0.75), Pair("router_load/3/1", 0), Pair("router_load/3/2", 0.125),
-                                   Pair("router_load/3/3", 0.125), Pair("router_max_over_mean/3", 3),
-                                   Pair("router_entropy/3", 0.5)));
+  EXPECT_THAT(points.values(), UnorderedElementsAre(Pair("router_load/3/0", 0.75), Pair("router_load/3/1", 0),
+                                                    Pair("router_load/3/2", 0.125), Pair("router_load/3/3", 0.125),
+                                                    Pair("router_max_over_mean/3", 3), Pair("router_entropy/3", 0.5)));
 }
 
 TEST(StepMetrics, CoefficientsAreNamedByTheirPower) {
@@ -81,9 +79,9 @@ TEST_F(TinyTraining, AMoeRunReportsTheseNamesAndNoOthers) {
   Write("near", ChainTokens(200, 2));
   v1::JobFile file = Job(2);
   AddValidation(file, "near");
-  std::set<std::string> expected = {"loss",          "load_balance_loss", "z_loss",           "grad_norm",
-                                    "learning_rate", "step_seconds",      "tokens_per_second", "flops_per_second",
-                                    "skipped_steps", "val_loss/near",     "val_bpb/near"};
+  std::set<std::string> expected = {"loss",         "load_balance_loss", "z_loss",           "grad_norm",     "learning_rate",
+                                    "step_seconds", "tokens_per_second", "flops_per_second", "skipped_steps", "val_loss/near",
+                                    "val_bpb/near"};
   for (const int layer : {0, 1}) {
     for (const char* name : {"router_max_over_mean", "router_entropy"}) expected.insert(absl::StrCat(name, "/", layer));
     for (int expert = 0; expert < 4; ++expert) expected.insert(absl::StrCat("router_load/", layer, "/", expert));
@@ -148,11 +146,11 @@ TEST_F(TinyTraining, EventsComeInTheOrderOfWhatHappened) {
   file.mutable_spec()->mutable_checkpoint()->set_every_tokens(kStepTokens);
   std::vector<std::string> order;
   for (const v1::TrainerEvent& event : TrainToEnd(file).events) {
-    const std::string what = event.has_started()                               ? "started "
-                             : event.has_checkpoint()                          ? "checkpoint "
+    const std::string what = event.has_started()                                 ? "started "
+                             : event.has_checkpoint()                            ? "checkpoint "
                              : event.points().values().contains("loss")          ? "step "
                              : event.points().values().contains("val_loss/near") ? "validation "
-                                                                                : "details ";
+                                                                                 : "details ";
     // Fields of an event that is of another kind are 0.
     order.push_back(absl::StrCat(what, event.started().start_step() + event.checkpoint().step() + event.points().step()));
   }

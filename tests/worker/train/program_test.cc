@@ -1,4 +1,6 @@
 // polymoe-train as users and the daemon run it: flags, exit codes, what people read, what the daemon reads, and the end on request.
+#include "tests/fakes/program.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -9,9 +11,10 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
 
+#include "common/file.h"
 #include "common/process.h"
-#include "tests/fakes/program.h"
 #include "tests/worker/train/tiny_training.h"
 
 namespace polymoe {
@@ -44,8 +47,9 @@ class TrainProgram : public TinyTraining {
     return RunProgram(argv);
   }
   // Starts it with a pipe as `descriptor`, and reads that to its end. `seen` gets all that has been read, after each read.
-  Piped RunWithPipe(std::vector<std::string> flags, int descriptor,
-                    const std::function<void(pid_t, const std::string&)>& seen = [](pid_t, const std::string&) {}) const {
+  Piped RunWithPipe(
+      std::vector<std::string> flags, int descriptor,
+      const std::function<void(pid_t, const std::string&)>& seen = [](pid_t, const std::string&) {}) const {
     int ends[2];
     POLYMOE_CHECK(pipe(ends) == 0, "pipe");
     flags.insert(flags.begin(), {BuiltProgram("polymoe-train"), "--threads", "1", "--checkpoint-dir", checkpoints()});
@@ -83,7 +87,7 @@ TEST_F(TrainProgram, BadFlagsExitWithTwoAndOneSentence) {
       {{"--spec", spec, "--thread", "3"}, "--thread"},
       {{"--spec", spec, "--threads", "0"}, "--threads"},
       {{"--spec", spec, "--resume", "latest"}, "--resume latest is no checkpoint"},
-      {{"--spec", spec, "--world-size", "2"}, "this build trains with one rank; set spec.resources.ranks to 1"},
+      {{"--spec", spec, "--world-size", "2"}, "this job is for 2 ranks, this build trains with one"},
       {{"--spec", spec, "--events-fd", "77"}, "--events-fd 77 is not open"},
       {{"--spec", dir_.path() + "/nowhere.yaml"}, "nowhere.yaml"},
   };
@@ -95,13 +99,21 @@ TEST_F(TrainProgram, BadFlagsExitWithTwoAndOneSentence) {
   }
 }
 
+TEST_F(TrainProgram, AJobForSeveralRanksIsNotTrainedByOne) {
+  const std::string spec = Spec(1, "  resources: {ranks: 2}\n");
+  ASSERT_TRUE(WriteFileDurably(spec, absl::StrReplaceAll(*ReadFile(spec), {{"microBatch: 8", "microBatch: 4"}})).ok());
+  const Output out = Run({"--spec", spec});
+  EXPECT_EQ(out.exit_code, 2);
+  EXPECT_THAT(out.err, HasSubstr("this job is for 2 ranks, this build trains with one"));
+}
+
 TEST_F(TrainProgram, AJobFileIsAllItNeeds) {
   const Output out = Run({"--spec", Spec(30)});
   EXPECT_EQ(out.exit_code, 0) << out.err;
   EXPECT_EQ(out.out, "");
   EXPECT_THAT(out.err, HasSubstr("4 experts top-2, 1 layers, 3.84k tokens to train on\n"));
   EXPECT_THAT(out.err, ContainsRegex("\nstep 1  tokens 128 / 3.84k \\(3%\\)  loss 3\\.[0-9]+  grad norm [0-9.]+  "
-                                                "[0-9.]+[kM]? tokens/s  ETA [0-9.]+ ?[a-z]+"));
+                                     "[0-9.]+[kM]? tokens/s  ETA [0-9.]+ ?[a-z]+"));
   EXPECT_THAT(out.err, HasSubstr("\nstep 30  tokens 3.84k / 3.84k (100%)  loss "));
   EXPECT_THAT(out.err, HasSubstr("tiny: done, 30 steps, 3.84k tokens in "));
   EXPECT_TRUE(PathExists(checkpoints() + "/step-00000030/COMMITTED"));
@@ -127,10 +139,9 @@ TEST_F(TrainProgram, SigtermSavesTheStepAndExitsWithThree) {
 }
 
 TEST_F(TrainProgram, TheDaemonReadsEventsFromAPipe) {
-  const auto [exit_code, bytes] =
-      RunWithPipe({"--spec", Spec(12), "--job", "tiny-1", "--attempt", "1", "--rank", "0", "--world-size", "1", "--server",
-                   "127.0.0.1:1", "--events-fd", "5"},
-                  5);
+  const auto [exit_code, bytes] = RunWithPipe({"--spec", Spec(12), "--job", "tiny-1", "--attempt", "1", "--rank", "0",
+                                               "--world-size", "1", "--server", "127.0.0.1:1", "--events-fd", "5"},
+                                              5);
   EXPECT_EQ(exit_code, 0);
   const std::vector<v1::TrainerEvent> events = ParseEvents(bytes);
   ASSERT_FALSE(events.empty());

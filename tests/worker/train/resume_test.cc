@@ -79,8 +79,7 @@ TEST_P(EveryModel, GoesOnWithTheSameBits) {
   ASSERT_TRUE(whole.outcome.ok()) << whole.outcome.status();
   ASSERT_THAT(whole.SavedSteps(), ElementsAre(4, 7));
 
-  const TrainingRun resumed =
-      TrainToEnd(file, {.checkpoint_dir = checkpoints("b"), .resume = checkpoints() + "/step-00000004"});
+  const TrainingRun resumed = TrainToEnd(file, {.checkpoint_dir = checkpoints("b"), .resume = checkpoints() + "/step-00000004"});
   ASSERT_EQ(StartStep(resumed), 4u);
   for (const char* name : {"loss", "grad_norm", "learning_rate", "skipped_steps", "val_loss/near"}) {
     auto expected = whole.Series(name);
@@ -167,8 +166,8 @@ TEST_F(ResumeTest, NoneStartsAgainAndSetsTheOldOnesAside) {
   const TrainingRun again = TrainToEnd(SavingJob(4, 2), {.checkpoint_dir = checkpoints(), .resume = "none"});
   EXPECT_EQ(StartStep(again), 0u);
   EXPECT_EQ(again.parameters, first.parameters);
-  EXPECT_THAT(Names(checkpoints()), ElementsAre("step-00000002", "step-00000002.superseded", "step-00000004",
-                                                "step-00000004.superseded"));
+  EXPECT_THAT(Names(checkpoints()),
+              ElementsAre("step-00000002", "step-00000002.superseded", "step-00000004", "step-00000004.superseded"));
 }
 
 TEST_F(ResumeTest, APathGoesBackToThatStep) {
@@ -189,6 +188,13 @@ TEST_F(ResumeTest, AnotherModelOrOtherDataIsRefusedAndHarmless) {
   const absl::Status model = Train(other, {.checkpoint_dir = checkpoints()}).outcome.status();
   EXPECT_EQ(model.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(model.message()), HasSubstr("is of another model"));
+
+  // The position in the data means another sequence.
+  v1::JobFile reordered = Job(4);
+  reordered.mutable_spec()->mutable_train()->set_seed(reordered.spec().train().seed() + 1);
+  const absl::Status order = Train(reordered, {.checkpoint_dir = checkpoints()}).outcome.status();
+  EXPECT_EQ(order.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(order.message()), HasSubstr("in another order"));
 
   const std::string manifest = dir_.path() + "/train/manifest.json";
   const std::string edited = absl::StrReplaceAll(*ReadFile(manifest), {{"0123456789abcdef", "fedcba9876543210"}});
