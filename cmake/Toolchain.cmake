@@ -17,6 +17,7 @@ set(POLYMOE_SANITIZE "" CACHE STRING "Sanitisers for everything that is built he
 if(POLYMOE_SANITIZE)
   add_compile_options(-fsanitize=${POLYMOE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${POLYMOE_SANITIZE})
+  add_compile_options(-Wno-maybe-uninitialized)  # GCC sees phantoms in instrumented code of the standard library and fmt
 endif()
 if(POLYMOE_SANITIZE MATCHES thread)
   # Debian's protobuf was built without the sanitiser; with this macro its headers would add members that the library does not know.

@@ -23,7 +23,7 @@ prometheus::Family<prometheus::Gauge>& Gauges(prometheus::Registry& registry, co
 FleetMetrics::FleetMetrics(prometheus::Registry& registry)
     : jobs_(Gauges(registry, "polymoe_jobs", "Jobs by state.")),
       workers_(Gauges(registry, "polymoe_workers", "Workers by state.")),
-      slots_total_(Gauges(registry, "polymoe_slots", "Slots of the connected workers.").Add({{"state", "total"}})),
+      slots_free_(Gauges(registry, "polymoe_slots", "Slots of the connected workers.").Add({{"state", "free"}})),
       slots_busy_(Gauges(registry, "polymoe_slots", "Slots of the connected workers.").Add({{"state", "busy"}})),
       pass_(prometheus::BuildHistogram()
                 .Name("polymoe_scheduler_pass_duration_seconds")
@@ -42,7 +42,7 @@ FleetMetrics::FleetMetrics(prometheus::Registry& registry)
 void FleetMetrics::SetFleet(const Fleet& fleet) {
   for (const auto& [state, count] : fleet.jobs) jobs_.Add({{"state", state}}).Set(count);
   for (const auto& [state, count] : fleet.workers) workers_.Add({{"state", state}}).Set(count);
-  slots_total_.Set(fleet.slots_total);
+  slots_free_.Set(fleet.slots_total - fleet.slots_busy);
   slots_busy_.Set(fleet.slots_busy);
 }
 

@@ -40,7 +40,7 @@ class FleetMetrics {
  private:
   prometheus::Family<prometheus::Gauge>& jobs_;
   prometheus::Family<prometheus::Gauge>& workers_;
-  prometheus::Gauge& slots_total_;
+  prometheus::Gauge& slots_free_;
   prometheus::Gauge& slots_busy_;
   prometheus::Histogram& pass_;
   prometheus::Family<prometheus::Histogram>& rpc_duration_;

@@ -188,7 +188,8 @@ void Cluster::OnExited(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const 
     if (exited.stopped()) {
       // Not by our order: its daemon drained, or gave the rank up when it could not reach us.
       StopAttempt(job, attempt, v1::END_REASON_WORKER_DRAINED,
-                  absl::StrCat("worker ", exited.exit().worker(), " stopped its ranks"));
+                  absl::StrCat("worker ", exited.exit().worker(), " stopped its ranks", exited.error().empty() ? "" : ": ",
+                               exited.error()));
     } else {
       *attempt.mutable_exit() = exited.exit();
       StopAttempt(job, attempt, v1::END_REASON_TRAINER_FAILED, DescribeExit(exited));

@@ -142,7 +142,7 @@ void Cluster::SetDraining(const std::string& worker) {
 absl::Status Cluster::Drain(const std::string& worker) {
   const auto it = workers_.find(worker);
   if (it == workers_.end())
-    return absl::NotFoundError(absl::StrCat("there is no worker '", worker, "'; `polyctl workers` lists them"));
+    return absl::NotFoundError(absl::StrCat("there is no worker '", worker, "'; `polyctl workers ls` lists them"));
   it->second.draining = true;
   SendDrain(worker);
   return absl::OkStatus();

@@ -242,6 +242,7 @@ void Supervisor::ReportNotStarted(const RankKey& key, const absl::Status& why) {
   exited.mutable_exit()->set_rank(key.rank);
   exited.mutable_exit()->set_exit_code(kNotStartedExitCode);
   exited.set_error(std::string(why.message()));
+  exited.set_stopped(absl::IsUnavailable(why));  // this worker could not, another can: not the job's fault
   metrics_->exits_not_started.Increment();
   ReportEnd(key, std::move(exited));
 }

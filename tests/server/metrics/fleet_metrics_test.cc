@@ -24,7 +24,7 @@ TEST_F(FleetMetricsTest, CountsFollowTheFleet) {
   metrics_.SetFleet({.jobs = {{"running", 1}}, .workers = {{"connected", 4}}, .slots_total = 8, .slots_busy = 6});
   EXPECT_THAT(Scrape(), HasSubstr("polymoe_jobs{state=\"running\"} 1\n"));
   EXPECT_THAT(Scrape(), HasSubstr("polymoe_workers{state=\"connected\"} 4\n"));
-  EXPECT_THAT(Scrape(), HasSubstr("polymoe_slots{state=\"total\"} 8\n"));
+  EXPECT_THAT(Scrape(), HasSubstr("polymoe_slots{state=\"free\"} 2\n"));
   EXPECT_THAT(Scrape(), HasSubstr("polymoe_slots{state=\"busy\"} 6\n"));
 }
 

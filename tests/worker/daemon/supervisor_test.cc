@@ -284,7 +284,9 @@ TEST_F(SupervisorTest, DrainStopsAllAndTakesNoMore) {
   EXPECT_TRUE(NextExit().stopped());
   EXPECT_TRUE(NextExit().stopped());
   supervisor_->Launch(MakeLaunch("k", 1, "exit 0"));
-  EXPECT_THAT(NextExit().error(), HasSubstr("being drained"));
+  const v1::RankExited refused = NextExit();
+  EXPECT_THAT(refused.error(), HasSubstr("being drained"));
+  EXPECT_TRUE(refused.stopped()) << "the job would be blamed";
 }
 
 TEST_F(SupervisorTest, ItsEndKillsTheRanks) {
