@@ -2,6 +2,7 @@
 #ifndef POLYMOE_COMMON_PROCESS_H_
 #define POLYMOE_COMMON_PROCESS_H_
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <string>
@@ -36,6 +37,10 @@ ProcessExit ToProcessExit(int wait_status);
 
 // "exit code 3" or "signal 9 (Killed)".
 std::string Describe(const ProcessExit& exit);
+
+// For a daemon's main, before its first thread: blocks SIGTERM and SIGINT in every thread, so that sigwait on the returned set takes
+// them, and ignores SIGPIPE.
+sigset_t BlockStopSignals();
 
 // Path of the running program's folder: sibling programs are found there.
 std::string ProgramDirectory();

@@ -76,8 +76,8 @@ ordered_json ToJson(const google::protobuf::Message& message) {
       pb::util::NewTypeResolverForDescriptorPool("type.googleapis.com", pb::DescriptorPool::generated_pool());
   pb::util::JsonPrintOptions options;
   options.always_print_primitive_fields = true;
-  const auto status = pb::util::BinaryToJsonString(types, "type.googleapis.com/" + std::string(message.GetDescriptor()->full_name()),
-                                                   binary, &text, options);
+  const auto status = pb::util::BinaryToJsonString(
+      types, "type.googleapis.com/" + std::string(message.GetDescriptor()->full_name()), binary, &text, options);
   POLYMOE_CHECK(status.ok(), "%s", status.ToString().c_str());
   return ordered_json::parse(text);
 }

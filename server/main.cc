@@ -21,6 +21,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/metrics/exposer.h"
+#include "common/process.h"
 #include "common/status.h"
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
@@ -70,17 +71,6 @@ absl::StatusOr<ClusterConfig> ToConfig(const Flags& flags) {
         "--listen and --metrics must be loopback addresses: this version has no TLS; put a TLS proxy in front");
   }
   return config;
-}
-
-// Blocks SIGTERM and SIGINT in every thread to come, so that Serve can wait for one.
-sigset_t BlockStopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return signals;
 }
 
 absl::Status Serve(const Flags& flags) {

@@ -19,8 +19,7 @@ namespace polymoe {
 // Made when the call comes in, asked once when it ends.
 class CallTimer {
  public:
-  CallTimer(FleetMetrics& metrics, const char* method)
-      : metrics_(&metrics), method_(method), start_(Clock::Real().Monotonic()) {}
+  CallTimer(FleetMetrics& metrics, const char* method) : metrics_(&metrics), method_(method), start_(Clock::Real().Monotonic()) {}
 
   void Observe(absl::StatusCode code) const {
     metrics_->ObserveRpc(method_, absl::StatusCodeToString(code), Clock::Real().Monotonic() - start_);

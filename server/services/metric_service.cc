@@ -162,7 +162,7 @@ grpc::ServerWriteReactor<v1::StreamResponse>* MetricServiceImpl::Stream(grpc::Ca
   }
   const std::set<std::string> names(request->names().begin(), request->names().end());
   const auto stream = StreamWriter<v1::StreamResponse>::Open(std::make_shared<PointStream>(ids, names),
-                                                              CallTimer(metrics_, "MetricService/Stream"));
+                                                             CallTimer(metrics_, "MetricService/Stream"));
   coordinator_.AddListener(stream);
   for (const auto& [id, job] : view->jobs) {
     if (request->history() && status.ok() && (ids.empty() || ids.contains(id))) {

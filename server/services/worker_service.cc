@@ -22,7 +22,8 @@ absl::Status CheckRegistration(const v1::WorkerMessage& message) {
   std::set<uint32_t> slots;
   for (const v1::Slot& slot : message.register_().slots()) {
     if (!slots.insert(slot.index()).second)
-      return absl::InvalidArgumentError(absl::StrCat("worker ", message.register_().worker(), " has slot ", slot.index(), " twice"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("worker ", message.register_().worker(), " has slot ", slot.index(), " twice"));
   }
   return absl::OkStatus();
 }

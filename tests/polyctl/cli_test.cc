@@ -139,14 +139,18 @@ INSTANTIATE_TEST_SUITE_P(
                       BadLine{{"ls", "-o", "xml"}, "--output: 'xml' is not one of table, wide, json, yaml, name", " ls"},
                       BadLine{{"completion", "tcsh"}, "shell: 'tcsh' is not one of bash, zsh, fish", " completion"},
                       BadLine{{"compare", "--grid", "0"}, "--grid: '0' is not a whole number from 1 to 1000", " compare"},
-                      BadLine{{"local", "up", "--port", "70000"}, "--port: '70000' is not a whole number from 0 to 65535", " local up"},
+                      BadLine{
+                          {"local", "up", "--port", "70000"}, "--port: '70000' is not a whole number from 0 to 65535", " local up"},
                       BadLine{{"submit"}, "file is required", " submit"}));
 
 TEST(CommandLine, ValuesThatACommandRefuses) {
   TestConsole console;
-  for (const std::vector<std::string>& args : {std::vector<std::string>{"ls", "-l", "nolabel"}, {"ls", "--state", "runing"},
-                                               {"wait", "j", "--timeout", "soon"}, {"ls", "--server", "nowhere"},
-                                               {"help", "nothing"}, {"config", "use", "x", "--address", "nowhere"}}) {
+  for (const std::vector<std::string>& args : {std::vector<std::string>{"ls", "-l", "nolabel"},
+                                               {"ls", "--state", "runing"},
+                                               {"wait", "j", "--timeout", "soon"},
+                                               {"ls", "--server", "nowhere"},
+                                               {"help", "nothing"},
+                                               {"config", "use", "x", "--address", "nowhere"}}) {
     EXPECT_EQ(console.Run(args), 2) << args[0] << " " << args[1];
     EXPECT_EQ(console.out.str(), "");
     EXPECT_THAT(console.err.str(), StartsWith("polyctl: "));

@@ -121,7 +121,8 @@ TEST(Client, ErrorsKeepTheirCodeAndGetANextStep) {
   answer = grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "overloaded; try again");
   EXPECT_EQ(ExitCodeOf(client.Get("j").status()), ExitCode::kUnavailable) << "it passes";
   answer = grpc::Status(grpc::StatusCode::INTERNAL, "oops");
-  EXPECT_THAT(client.Get("j").status().message(), HasSubstr(absl::StrCat("the coordinator at ", server.address(), " failed: oops")));
+  EXPECT_THAT(client.Get("j").status().message(),
+              HasSubstr(absl::StrCat("the coordinator at ", server.address(), " failed: oops")));
   EXPECT_THAT(client.Cancel("j").status().message(), HasSubstr("same version"));
 }
 

@@ -1,10 +1,10 @@
 // The comparison: the best of each column is marked as it is printed, and the ranking is of what every job has.
-#include "polyctl/render/comparison.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+
+#include "polyctl/render/comparison.h"
 
 namespace polymoe::polyctl {
 namespace {
@@ -15,7 +15,8 @@ using ::testing::HasSubstr;
 Comparison Two() {
   return {.jobs = {{"moe-a", "polynorm(3)", 165'000, 12'000}, {"moe-bb", "relu", 165'000, 0}},
           .tokens = {500'000, 1'000'000},
-          .metrics = {{"loss", {{2.5, 1.5}, {2.4, 1.25}}}, {"val_loss/far", {{3.0, 2.0}, {3.0, 2.5}}},
+          .metrics = {{"loss", {{2.5, 1.5}, {2.4, 1.25}}},
+                      {"val_loss/far", {{3.0, 2.0}, {3.0, 2.5}}},
                       {"val_loss/near", {{2.0, 1.0}, {2.1, 1.1}}}}};
 }
 

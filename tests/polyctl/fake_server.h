@@ -68,7 +68,9 @@ class FakeMetricService final : public v1::MetricService::Service {
 
  private:
   grpc::Status Query(grpc::ServerContext*, const v1::QueryRequest* q, v1::QueryResponse* r) override { return query(*q, r); }
-  grpc::Status Compare(grpc::ServerContext*, const v1::CompareRequest* q, v1::CompareResponse* r) override { return compare(*q, r); }
+  grpc::Status Compare(grpc::ServerContext*, const v1::CompareRequest* q, v1::CompareResponse* r) override {
+    return compare(*q, r);
+  }
 };
 
 class FakeWorkerService final : public v1::WorkerService::Service {

@@ -64,7 +64,8 @@ TEST_F(JobSourceTest, EditsThatAreWrongSayWhatWouldBeRight) {
 }
 
 TEST_F(JobSourceTest, AValueThatBreaksARuleNamesTheEdit) {
-  EXPECT_THAT(EditError("spec.model.topK=9"), AllOf(HasSubstr("spec.model.topK: "), HasSubstr("(given by --set spec.model.topK=9)")));
+  EXPECT_THAT(EditError("spec.model.topK=9"),
+              AllOf(HasSubstr("spec.model.topK: "), HasSubstr("(given by --set spec.model.topK=9)")));
 }
 
 TEST_F(JobSourceTest, MistakesInTheFileHaveTheirPlace) {

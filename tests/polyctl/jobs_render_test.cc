@@ -1,6 +1,4 @@
 // The screens of ls, get and watch, as they must look.
-#include "polyctl/render/jobs.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,7 @@
 
 #include "absl/strings/str_split.h"
 
+#include "polyctl/render/jobs.h"
 #include "tests/polyctl/sample_jobs.h"
 
 namespace polymoe::polyctl {
@@ -37,11 +36,12 @@ TEST(JobsTable, OneRowAJob) {
 }
 
 TEST(JobsTable, WideHasWhatTheJobIs) {
-  EXPECT_EQ(RenderTable(JobsTable({RunningJob("moe-run", kNowMs)}, kNow, true), {}),
-            "ID       STATE    STEP   TOKENS    %    LOSS  TOK/S    AGE  ACTIVATION   PARAMS  RANKS  ATTEMPT  LABELS                    "
-            "NOTE\n"
-            "moe-run  running   500  250k/1M  25%  2.3457    10k  1h00m  polynorm(3)    165k      1        2  seed=1,study=activations  "
-            "attempt 2\n");
+  EXPECT_EQ(
+      RenderTable(JobsTable({RunningJob("moe-run", kNowMs)}, kNow, true), {}),
+      "ID       STATE    STEP   TOKENS    %    LOSS  TOK/S    AGE  ACTIVATION   PARAMS  RANKS  ATTEMPT  LABELS                    "
+      "NOTE\n"
+      "moe-run  running   500  250k/1M  25%  2.3457    10k  1h00m  polynorm(3)    165k      1        2  seed=1,study=activations  "
+      "attempt 2\n");
 }
 
 TEST(JobsTable, ARateIsOfAJobThatRuns) {
@@ -100,12 +100,13 @@ TEST(JobNote, ACancelledRunningJobSaysSo) {
 }
 
 TEST(WatchTable, BarsCurvesAndTimeLeft) {
-  EXPECT_EQ(RenderTable(WatchTable(Jobs(), {{"moe-run", {5, 4, 3, 2}}}, kNow, 0), {}),
-            "ID        STATE      PROGRESS       %    LOSS  CURVE  TOK/S   LEFT  NOTE\n"
-            "moe-run   running    ██▌░░░░░░░   25%  2.3457  █▆▃▁     10k  1m15s  attempt 2\n"
-            "moe-wait  pending    ░░░░░░░░░░    0%       -             -         backoff 1m05s: attempt 1 ended: rank 0 was killed\n"
-            "moe-bad   failed     ░░░░░░░░░░    0%       -             -         loss is not finite\n"
-            "moe-done  succeeded  ██████████  100%  1.5000             -\n");
+  EXPECT_EQ(
+      RenderTable(WatchTable(Jobs(), {{"moe-run", {5, 4, 3, 2}}}, kNow, 0), {}),
+      "ID        STATE      PROGRESS       %    LOSS  CURVE  TOK/S   LEFT  NOTE\n"
+      "moe-run   running    ██▌░░░░░░░   25%  2.3457  █▆▃▁     10k  1m15s  attempt 2\n"
+      "moe-wait  pending    ░░░░░░░░░░    0%       -             -         backoff 1m05s: attempt 1 ended: rank 0 was killed\n"
+      "moe-bad   failed     ░░░░░░░░░░    0%       -             -         loss is not finite\n"
+      "moe-done  succeeded  ██████████  100%  1.5000             -\n");
 }
 
 TEST(WatchTable, FitsEightyColumns) {

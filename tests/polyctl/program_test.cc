@@ -1,7 +1,9 @@
 // polyctl as a process: colours only on terminals, a cluster on this machine, interrupted by Ctrl-C.
+#include "tests/fakes/program.h"
+
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,7 +20,6 @@
 
 #include "common/check.h"
 #include "common/file.h"
-#include "tests/fakes/program.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/polyctl/fake_server.h"
 #include "tests/polyctl/sample_jobs.h"
@@ -36,8 +37,8 @@ std::string OnATerminal(const std::string& server, std::vector<std::pair<std::st
   POLYMOE_CHECK(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
   const int theirs = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
   environment.push_back({"POLYMOE_SERVER", server});
-  const auto pid = StartProcess(
-      {.argv = {BuiltProgram("polyctl"), "ls"}, .environment = environment, .descriptors = {{theirs, 1}}});
+  const auto pid =
+      StartProcess({.argv = {BuiltProgram("polyctl"), "ls"}, .environment = environment, .descriptors = {{theirs, 1}}});
   POLYMOE_CHECK(pid.ok(), "%s", pid.status().ToString().c_str());
   close(theirs);
   std::string text;
@@ -56,9 +57,12 @@ TEST(Colours, OnTerminalsOnly) {
   };
   const std::string coloured = OnATerminal(server.address(), {{"TERM", "xterm"}, {"NO_COLOR", ""}});
   EXPECT_THAT(coloured, HasSubstr("\033[34mrunning\033[0m"));
-  EXPECT_THAT(OnATerminal(server.address(), {{"TERM", "xterm"}, {"NO_COLOR", "1"}}), AllOf(HasSubstr("running"), Not(HasSubstr("\033"))));
-  EXPECT_THAT(OnATerminal(server.address(), {{"TERM", "dumb"}, {"NO_COLOR", ""}}), AllOf(HasSubstr("running"), Not(HasSubstr("\033"))));
-  const Output piped = RunProgram({BuiltProgram("polyctl"), "ls", "--server", server.address()}, {{"TERM", "xterm"}, {"NO_COLOR", ""}});
+  EXPECT_THAT(OnATerminal(server.address(), {{"TERM", "xterm"}, {"NO_COLOR", "1"}}),
+              AllOf(HasSubstr("running"), Not(HasSubstr("\033"))));
+  EXPECT_THAT(OnATerminal(server.address(), {{"TERM", "dumb"}, {"NO_COLOR", ""}}),
+              AllOf(HasSubstr("running"), Not(HasSubstr("\033"))));
+  const Output piped =
+      RunProgram({BuiltProgram("polyctl"), "ls", "--server", server.address()}, {{"TERM", "xterm"}, {"NO_COLOR", ""}});
   EXPECT_THAT(piped.out, AllOf(HasSubstr("running"), Not(HasSubstr("\033"))));
 }
 

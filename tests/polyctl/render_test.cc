@@ -83,8 +83,8 @@ TEST(RenderTable, CutsTheLastColumnThenTheFirst) {
 }
 
 TEST(RenderTable, AnIdStaysWholeWhereTheLineWrapsAnyway) {
-  const std::string text = RenderTable({{{"ID"}, {"MIDDLE"}, {"NOTE"}}, {{"moe-polynorm-1", std::string(40, 'm'), "waits for slots"}}},
-                                       {.width = 40});
+  const std::string text =
+      RenderTable({{{"ID"}, {"MIDDLE"}, {"NOTE"}}, {{"moe-polynorm-1", std::string(40, 'm'), "waits for slots"}}}, {.width = 40});
   EXPECT_THAT(text, HasSubstr("moe-polynorm-1  mmm"));
   EXPECT_THAT(text, HasSubstr("waits f…\n"));
 }

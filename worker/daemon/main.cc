@@ -119,13 +119,7 @@ int Main(int argc, char** argv) {
     return app.exit(e) == 0 ? EXIT_SUCCESS : kBadInput;
   }
   CompleteFlags(&flags);
-  // Blocked before the first thread starts, so that only sigwait takes them.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+  const sigset_t signals = BlockStopSignals();
   InitLog({.format = flags.log_format, .program = "polymoe-worker"});
   const absl::Status status = Run(flags, signals);
   if (status.ok()) return EXIT_SUCCESS;

@@ -202,7 +202,8 @@ TEST_F(JobServiceTest, CancelIsIdempotent) {
 
 class WatchTest : public JobServiceTest {
  protected:
-  std::unique_ptr<grpc::ClientReader<v1::WatchJobsResponse>> Watch(grpc::ClientContext* context, const std::vector<std::string>& jobs) {
+  std::unique_ptr<grpc::ClientReader<v1::WatchJobsResponse>> Watch(grpc::ClientContext* context,
+                                                                   const std::vector<std::string>& jobs) {
     v1::WatchJobsRequest request;
     request.mutable_jobs()->Assign(jobs.begin(), jobs.end());
     return jobs_->Watch(context, request);

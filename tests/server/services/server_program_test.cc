@@ -26,8 +26,9 @@ class ServerProgramTest : public ::testing::Test {
  protected:
   ServerProgramTest() {
     const std::string address_file = dir_.path() + "/server.json";
-    const auto pid = StartProcess({.argv = {BuiltProgram("polymoe-server"), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0",
-                                            "--store", absl::StrCat("sqlite:", dir_.path(), "/p.db"), "--address-file", address_file}});
+    const auto pid =
+        StartProcess({.argv = {BuiltProgram("polymoe-server"), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store",
+                               absl::StrCat("sqlite:", dir_.path(), "/p.db"), "--address-file", address_file}});
     EXPECT_TRUE(pid.ok());
     pid_ = *pid;
     EXPECT_TRUE(WaitUntil([&] { return PathExists(address_file); }));

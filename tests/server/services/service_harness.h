@@ -41,11 +41,13 @@ struct TestContext : grpc::ClientContext {
 
 // A valid job file; `set` is more of spec, in YAML.
 inline v1::JobFile ServiceFile(const std::string& name, const std::string& set = "", const std::string& labels = "") {
-  auto file = ParseJobFile(absl::StrCat("apiVersion: polymoe/v1\nkind: Job\nmetadata: {name: ", name, ", labels: {", labels,
-                                        "}}\nspec:\n  model: {layers: 1, hidden: 8, heads: 1, ffn: 8, experts: 2, topK: 1, vocab: 257, activation: {kind: relu}}\n"
-                                        "  data: {train: /d, sequenceLength: 8}\n  train: {tokens: 1k}\n  restart: {backoffSeconds: 0.001}\n",
-                                        set),
-                           "job.yaml");
+  auto file = ParseJobFile(
+      absl::StrCat("apiVersion: polymoe/v1\nkind: Job\nmetadata: {name: ", name, ", labels: {", labels,
+                   "}}\nspec:\n  model: {layers: 1, hidden: 8, heads: 1, ffn: 8, experts: 2, topK: 1, vocab: 257, activation: "
+                   "{kind: relu}}\n"
+                   "  data: {train: /d, sequenceLength: 8}\n  train: {tokens: 1k}\n  restart: {backoffSeconds: 0.001}\n",
+                   set),
+      "job.yaml");
   POLYMOE_CHECK(file.ok(), "%s", file.status().ToString().c_str());
   return *std::move(file);
 }
@@ -127,7 +129,8 @@ class ServiceTest : public ::testing::Test {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    for (grpc::Service* service : std::vector<grpc::Service*>{&job_service_, &metric_service_, &worker_service_, rendezvous_.get()}) {
+    for (grpc::Service* service :
+         std::vector<grpc::Service*>{&job_service_, &metric_service_, &worker_service_, rendezvous_.get()}) {
       builder.RegisterService(service);
     }
     server_ = builder.BuildAndStart();
@@ -182,8 +185,9 @@ class ServiceTest : public ::testing::Test {
   FakeStore store_;
   prometheus::Registry registry_;
   FleetMetrics fleet_{registry_};
-  Coordinator coordinator_{{.lease_ms = 3'600'000}, store_, Clock::Real(), fleet_,
-                           [](const absl::Status& status) { POLYMOE_CHECK(false, "%s", status.ToString().c_str()); }};
+  Coordinator coordinator_{{.lease_ms = 3'600'000}, store_, Clock::Real(), fleet_, [](const absl::Status& status) {
+                             POLYMOE_CHECK(false, "%s", status.ToString().c_str());
+                           }};
   JobServiceImpl job_service_{coordinator_, fleet_};
   MetricServiceImpl metric_service_{coordinator_, fleet_};
   WorkerServiceImpl worker_service_{coordinator_, fleet_};

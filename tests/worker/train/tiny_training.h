@@ -143,16 +143,16 @@ class TinyTraining : public ::testing::Test {
 
   // PolyNorm experts, `steps` steps at a constant rate; tests change what they are about. Complete: an invalid one ends the test.
   v1::JobFile Job(int steps) const {
-    const std::string text = absl::StrCat(R"(apiVersion: polymoe/v1
+    const std::string text =
+        absl::StrCat(R"(apiVersion: polymoe/v1
 kind: Job
 metadata: {name: tiny}
 spec:
   model: {layers: 2, hidden: 32, heads: 2, ffn: 24, experts: 4, topK: 2, vocab: 32, activation: {kind: polynorm}}
   data: {train: )",
-                                          dir_.path(), "/train, sequenceLength: ", kLength, R"(}
+                     dir_.path(), "/train, sequenceLength: ", kLength, R"(}
   train: {tokens: )",
-                                          steps * kStepTokens, ", globalBatch: ", kBatch,
-                                          ", microBatch: 4, learningRate: 0.01, schedule: constant}\n");
+                     steps * kStepTokens, ", globalBatch: ", kBatch, ", microBatch: 4, learningRate: 0.01, schedule: constant}\n");
     return ParseJobFile(text, "tiny.yaml").value();
   }
 
