@@ -102,9 +102,9 @@ std::string Coordinator::NewJobId(const v1::JobFile& file) const {
   return id;
 }
 
-void Coordinator::Cancel(const std::string& job, const std::function<void(absl::StatusOr<v1::Job>)>& done) {
+void Coordinator::Cancel(const std::string& id, const std::function<void(absl::StatusOr<v1::Job>)>& done) {
   auto result = std::make_shared<absl::StatusOr<v1::Job>>();
-  const bool queued = Enqueue({[=, this] { *result = cluster_.Cancel(job, NowMs()); }, [=] { done(*result); }});
+  const bool queued = Enqueue({[=, this] { *result = cluster_.Cancel(id, NowMs()); }, [=] { done(*result); }});
   if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again"));
 }
 

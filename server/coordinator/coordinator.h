@@ -49,7 +49,7 @@ class Coordinator {
   // ---- from any thread; `done` is called on the coordinator's thread after the commit, or at once with RESOURCE_EXHAUSTED when too
   // many events wait.
   void Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done);
-  void Cancel(const std::string& job, const std::function<void(absl::StatusOr<v1::Job>)>& done);
+  void Cancel(const std::string& id, const std::function<void(absl::StatusOr<v1::Job>)>& done);
   void DrainWorker(const std::string& worker, const std::function<void(absl::Status)>& done);
 
   // The first message of a stream, then the others, then its end. Messages of a link that was replaced are dropped.

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 
 #include "common/spec/job_file.h"
 #include "server/services/call.h"
@@ -15,10 +14,6 @@ namespace polymoe {
 namespace {
 
 constexpr uint32_t kDefaultPage = 100, kLargestPage = 1000;
-
-absl::Status NoSuchJob(const std::string& job) {
-  return absl::NotFoundError(absl::StrCat("there is no job '", job, "'; `polyctl ls` lists them"));
-}
 
 bool Matches(const v1::Job& job, const v1::ListJobsRequest& request) {
   if (request.states_size() > 0 &&
@@ -109,9 +104,9 @@ grpc::ServerUnaryReactor* JobServiceImpl::Validate(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* JobServiceImpl::Get(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                               v1::Job* response) {
   const Call call(metrics_, "JobService/Get", context);
-  const std::shared_ptr<const v1::Job> job = coordinator_.view()->Find(request->job());
-  if (job != nullptr) *response = *job;
-  call.Finish(job == nullptr ? NoSuchJob(request->job()) : absl::OkStatus());
+  const auto job = coordinator_.view()->Find(request->job());
+  if (job.ok()) *response = **job;
+  call.Finish(job.status());
   return call.reactor();
 }
 
@@ -125,8 +120,13 @@ grpc::ServerUnaryReactor* JobServiceImpl::List(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* JobServiceImpl::Cancel(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
                                                  v1::Job* response) {
   const Call call(metrics_, "JobService/Cancel", context);
-  coordinator_.Cancel(request->job(),
-                      [call, response](absl::StatusOr<v1::Job> answer) { call.Finish(std::move(answer), response); });
+  const auto job = coordinator_.view()->Find(request->job());
+  if (!job.ok()) {
+    call.Finish(job.status());
+  } else {
+    coordinator_.Cancel((*job)->id(),
+                        [call, response](absl::StatusOr<v1::Job> answer) { call.Finish(std::move(answer), response); });
+  }
   return call.reactor();
 }
 
@@ -136,13 +136,13 @@ grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobServiceImpl::Watch(grpc::Cal
   const std::shared_ptr<const View> view = coordinator_.view();
   std::set<std::string> ids;
   for (const std::string& name : request->jobs()) {
-    const std::shared_ptr<const v1::Job> job = view->Find(name);
-    if (job == nullptr) {
+    const auto job = view->Find(name);
+    if (!job.ok()) {
       const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::set<std::string>{}), timer);
-      stream->End(ToGrpc(NoSuchJob(name)));
+      stream->End(ToGrpc(job.status()));
       return stream.get();
     }
-    ids.insert(job->id());
+    ids.insert((*job)->id());
   }
   const auto stream = StreamWriter<v1::WatchJobsResponse>::Open(std::make_shared<JobWatch>(std::move(ids)), timer);
   coordinator_.AddListener(stream);
@@ -152,17 +152,17 @@ grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobServiceImpl::Watch(grpc::Cal
 
 grpc::ServerWriteReactor<v1::LogLine>* JobServiceImpl::StreamLogs(grpc::CallbackServerContext*,
                                                                   const v1::StreamLogsRequest* request) {
-  const std::shared_ptr<const v1::Job> job = coordinator_.view()->Find(request->job());
-  const auto stream = StreamWriter<v1::LogLine>::Open(std::make_shared<LogFollow>(*request, job == nullptr ? "" : job->id()),
+  const auto job = coordinator_.view()->Find(request->job());
+  const auto stream = StreamWriter<v1::LogLine>::Open(std::make_shared<LogFollow>(*request, job.ok() ? (*job)->id() : ""),
                                                       CallTimer(metrics_, "JobService/StreamLogs"));
-  if (job == nullptr) {
-    stream->End(ToGrpc(NoSuchJob(request->job())));
+  if (!job.ok()) {
+    stream->End(ToGrpc(job.status()));
     return stream.get();
   }
   if (request->follow()) coordinator_.AddListener(stream);
   // The view before the rows: what a job had printed when it was over is then among them.
   const std::shared_ptr<const View> before = coordinator_.view();
-  stream->ShowHistory(*before, coordinator_.store().ReadLogs(job->id(), request->attempt(), request->rank()));
+  stream->ShowHistory(*before, coordinator_.store().ReadLogs((*job)->id(), request->attempt(), request->rank()));
   return stream.get();
 }
 

@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-
 #include "common/status.h"
 #include "server/query/series.h"
 #include "server/services/call.h"
@@ -21,12 +19,6 @@ namespace {
 constexpr uint32_t kDefaultGrid = 10;
 
 using SeriesByName = std::map<std::string, std::vector<Point>>;
-
-absl::StatusOr<std::shared_ptr<const v1::Job>> FindJob(const View& view, const std::string& name) {
-  std::shared_ptr<const v1::Job> job = view.Find(name);
-  if (job == nullptr) return absl::NotFoundError(absl::StrCat("there is no job '", name, "'; `polyctl ls` lists them"));
-  return job;
-}
 
 // The points of a job that count.
 absl::StatusOr<SeriesByName> ReadSeries(Store& store, const v1::Job& job, const std::vector<std::string>& names) {
@@ -44,7 +36,7 @@ SeriesAxis ToAxis(v1::Axis axis) {
 }
 
 absl::StatusOr<v1::QueryResponse> RunQuery(Store& store, const View& view, const v1::QueryRequest& request) {
-  POLYMOE_ASSIGN_OR_RETURN(const std::shared_ptr<const v1::Job> job, FindJob(view, request.job()));
+  POLYMOE_ASSIGN_OR_RETURN(const std::shared_ptr<const v1::Job> job, view.Find(request.job()));
   POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadSeries(store, *job, {request.names().begin(), request.names().end()}));
   v1::QueryResponse response;
   for (const auto& [name, points] : series) {
@@ -75,7 +67,7 @@ absl::StatusOr<v1::CompareResponse> RunCompare(Store& store, const View& view, c
   std::vector<std::vector<Point>> ends;  // one series a job, for how far it got
   const std::vector<std::string> names(request.names().begin(), request.names().end());
   for (const std::string& name : request.jobs()) {
-    POLYMOE_ASSIGN_OR_RETURN(jobs.emplace_back(), FindJob(view, name));
+    POLYMOE_ASSIGN_OR_RETURN(jobs.emplace_back(), view.Find(name));
     POLYMOE_ASSIGN_OR_RETURN(series.emplace_back(), ReadSeries(store, *jobs.back(), names));
     ends.emplace_back();
     for (const auto& [metric, points] : series.back()) {
@@ -157,7 +149,7 @@ grpc::ServerWriteReactor<v1::StreamResponse>* MetricServiceImpl::Stream(grpc::Ca
   std::set<std::string> ids;
   absl::Status status;
   for (const std::string& name : request->jobs()) {
-    const auto job = FindJob(*view, name);
+    const auto job = view->Find(name);
     job.ok() ? static_cast<void>(ids.insert((*job)->id())) : status.Update(job.status());
   }
   const std::set<std::string> names(request->names().begin(), request->names().end());

@@ -9,6 +9,7 @@
 
 #include "common/check.h"
 #include "common/status.h"
+#include "server/state/view.h"
 
 namespace polymoe {
 namespace {
@@ -76,10 +77,10 @@ absl::StatusOr<v1::SubmitResponse> Cluster::Submit(const v1::SubmitRequest& requ
   return response;
 }
 
-absl::StatusOr<v1::Job> Cluster::Cancel(const std::string& id_or_name, int64_t now_ms) {
-  const std::string id = Resolve(id_or_name);
-  if (id.empty()) return absl::NotFoundError(absl::StrCat("there is no job '", id_or_name, "'; `polyctl ls` lists them"));
-  v1::Job& job = jobs_.at(id);
+absl::StatusOr<v1::Job> Cluster::Cancel(const std::string& id, int64_t now_ms) {
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end()) return NoSuchJob(id);
+  v1::Job& job = it->second;
   if (IsFinal(job.state()) || job.cancel_requested()) return job;
   job.set_cancel_requested(true);
   Changed(job);
@@ -208,16 +209,6 @@ SchedulerInput Cluster::SchedulerView() const {
     input.workers.push_back(std::move(open));
   }
   return input;
-}
-
-std::string Cluster::Resolve(const std::string& id_or_name) const {
-  if (jobs_.contains(id_or_name)) return id_or_name;
-  const v1::Job* newest = nullptr;
-  for (const auto& [id, job] : jobs_) {
-    if (job.file().metadata().name() == id_or_name && (newest == nullptr || job.created_ms() >= newest->created_ms()))
-      newest = &job;
-  }
-  return newest == nullptr ? "" : newest->id();
 }
 
 std::set<uint32_t> Cluster::BusySlots(const std::string& worker) const {

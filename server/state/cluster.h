@@ -58,7 +58,7 @@ class Cluster {
 
   // `id` is used if the request is new; no job has it. ALREADY_EXISTS for a known request id with another file.
   absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request, const std::string& id, int64_t now_ms);
-  absl::StatusOr<v1::Job> Cancel(const std::string& job, int64_t now_ms);
+  absl::StatusOr<v1::Job> Cancel(const std::string& id, int64_t now_ms);
 
   // A worker's stream opened; answers Registered.
   void Register(const v1::Register& message, int64_t now_ms);
@@ -78,8 +78,6 @@ class Cluster {
   const std::map<std::string, WorkerState>& workers() const { return workers_; }
   const std::string& request_id(const std::string& job) const { return request_ids_.at(job); }
 
-  // An id, or a name (the newest job of that name). Empty when there is none.
-  std::string Resolve(const std::string& id_or_name) const;
   // Slots of a worker that hold a rank which has not ended.
   std::set<uint32_t> BusySlots(const std::string& worker) const;
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/worker.pb.h"
 
@@ -14,12 +16,14 @@
 
 namespace polymoe {
 
+absl::Status NoSuchJob(const std::string& id_or_name);  // NOT_FOUND
+
 struct View {
   std::map<std::string, std::shared_ptr<const v1::Job>> jobs;  // by id
   std::vector<v1::Worker> workers;                             // by name
 
-  // An id, or a name (the newest job of that name). Null when there is none.
-  std::shared_ptr<const v1::Job> Find(const std::string& id_or_name) const;
+  // By id, or by name: the newest job of that name.
+  absl::StatusOr<std::shared_ptr<const v1::Job>> Find(const std::string& id_or_name) const;
 };
 
 struct Committed {

@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "kernels/ops.h"
 #include "kernels/ref/activation.h"
+#include "tests/kernels/activation_names.h"
 #include "tests/kernels/random_data.h"
 
 namespace polymoe {
@@ -259,7 +261,8 @@ TEST_P(CpuActivation, MatchesTheReferenceAtEveryWidth) {
 INSTANTIATE_TEST_SUITE_P(All, CpuActivation,
                          ::testing::Values(ActivationKind::kRelu, ActivationKind::kRelu2, ActivationKind::kGelu,
                                            ActivationKind::kSwiglu, ActivationKind::kPolyRelu, ActivationKind::kPolyNorm,
-                                           ActivationKind::kPolyPRelu, ActivationKind::kPolyReluNorm));
+                                           ActivationKind::kPolyPRelu, ActivationKind::kPolyReluNorm),
+                         [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST(Cpu, CrossEntropy) {
   for (const int v : {1, 2, 17, 1000}) {

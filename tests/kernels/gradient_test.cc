@@ -9,6 +9,7 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "kernels/ref/activation.h"
@@ -17,6 +18,7 @@
 #include "kernels/ref/loss.h"
 #include "kernels/ref/norm.h"
 #include "kernels/ref/router.h"
+#include "tests/kernels/activation_names.h"
 #include "tests/kernels/random_data.h"
 
 namespace polymoe {
@@ -178,6 +180,10 @@ struct ActivationCase {
   int order;
 };
 
+void PrintTo(const ActivationCase& c, std::ostream* os) {
+  *os << Name(c.kind) << " of order " << c.order;
+}
+
 class ActivationGradient : public ::testing::TestWithParam<ActivationCase> {};
 
 // Two coefficient sets and an empty group.
@@ -209,7 +215,8 @@ INSTANTIATE_TEST_SUITE_P(
                       ActivationCase{ActivationKind::kPolyNorm, 2}, ActivationCase{ActivationKind::kPolyNorm, 3},
                       ActivationCase{ActivationKind::kPolyNorm, 4}, ActivationCase{ActivationKind::kPolyPRelu, 3},
                       ActivationCase{ActivationKind::kPolyPRelu, 4}, ActivationCase{ActivationKind::kPolyReluNorm, 3},
-                      ActivationCase{ActivationKind::kPolyReluNorm, 2}));
+                      ActivationCase{ActivationKind::kPolyReluNorm, 2}),
+    [](const auto& info) { return std::string(Name(info.param.kind)) + std::to_string(info.param.order); });
 
 }  // namespace
 }  // namespace polymoe

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include <CLI/CLI.hpp>
 
@@ -116,6 +117,10 @@ struct BadLine {
   std::vector<std::string> args;
   std::string what, help;
 };
+
+void PrintTo(const BadLine& line, std::ostream* os) {
+  *os << absl::StrJoin(line.args, " ");
+}
 
 class BadLineTest : public ::testing::TestWithParam<BadLine> {};
 

@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr char kPrefix[] = "step-";
 constexpr char kMarker[] = "/COMMITTED";
 constexpr char kIndex[] = "/index.json";

@@ -63,10 +63,11 @@ void Progress::Step(const StepResult& result) {
 void Progress::Done(const TrainerState& state) {
   EndLine();
   std::string validation;
-  for (const auto& [set, loss] : validation_) absl::StrAppendFormat(&validation, "  %s %.4f", set, loss);
+  for (const auto& [set, loss] : validation_)
+    absl::StrAppendFormat(&validation, "%s%s %.4f", validation.empty() ? "" : ", ", set, loss);
   absl::FPrintF(stderr, "%s: done, %d steps, %s tokens in %s%s%s%s\n", file_.metadata().name(), state.step, Count(state.tokens),
                 ShortDuration(clock_.Monotonic() - started_), Skipped(state.skipped),
-                validation.empty() ? "" : "; validation loss:", validation);
+                validation.empty() ? "" : "; validation loss: ", validation);
 }
 
 void Progress::Stopped(const TrainerState& state) {

@@ -47,6 +47,10 @@ struct BadCase {
   const char* error;
 };
 
+void PrintTo(const BadCase& c, std::ostream* os) {
+  *os << c.to;
+}
+
 class BadJobFile : public ::testing::TestWithParam<BadCase> {};
 
 TEST_P(BadJobFile, NamesPlacePathAndRemedy) {

@@ -211,7 +211,7 @@ TEST_F(CoordinatorTest, AViewIsOneMomentAndStaysAsItIs) {
   const auto link = Connect("a", "i1", 2);
   const std::string id = Submit(Request("r")).job().id();
   const auto view = coordinator_->view();
-  EXPECT_EQ(view->Find("j")->state(), v1::JOB_STATE_STARTING);
+  EXPECT_EQ((*view->Find("j"))->state(), v1::JOB_STATE_STARTING);
   ASSERT_THAT(view->workers, SizeIs(1));
   EXPECT_TRUE(view->workers[0].connected());
   EXPECT_EQ(view->workers[0].slots_size(), 2);
@@ -224,9 +224,9 @@ TEST_F(CoordinatorTest, AViewIsOneMomentAndStaysAsItIs) {
   exited.mutable_report()->mutable_exited()->mutable_exit()->set_exit_code(3);
   coordinator_->Receive(link, "a", exited);
   Barrier();
-  EXPECT_EQ(coordinator_->view()->Find(id)->state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ((*coordinator_->view()->Find(id))->state(), v1::JOB_STATE_CANCELLED);
   EXPECT_THAT(coordinator_->view()->workers[0].running(), IsEmpty());
-  EXPECT_EQ(view->Find(id)->state(), v1::JOB_STATE_STARTING);
+  EXPECT_EQ((*view->Find(id))->state(), v1::JOB_STATE_STARTING);
   EXPECT_THAT(before->jobs, IsEmpty());
 }
 
@@ -257,7 +257,7 @@ TEST_F(CoordinatorTest, TheNewestStreamOfAWorkerCounts) {
   Barrier();
   EXPECT_TRUE(link->sent.empty());
   EXPECT_TRUE(coordinator_->view()->workers[0].connected());
-  EXPECT_EQ(coordinator_->view()->Find(id)->progress().step(), 0u);
+  EXPECT_EQ((*coordinator_->view()->Find(id))->progress().step(), 0u);
   coordinator_->Disconnect(link, "a");
   Barrier();
   EXPECT_FALSE(coordinator_->view()->workers[0].connected());

@@ -158,7 +158,7 @@ TEST_F(LogStreamTest, TheLastLineComesWhenTheViewIsAheadOfTheStream) {
   v1::LogLine line;
   ASSERT_TRUE(reader->Read(&line));
   EXPECT_EQ(line.text(), "1.0.1");
-  EXPECT_EQ(coordinator_.view()->Find(job)->state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ((*coordinator_.view()->Find(job))->state(), v1::JOB_STATE_SUCCEEDED);
   gate->stages[1].open.set_value();
   EXPECT_THAT(Rest(*reader), ElementsAre("1.0.2", "1.0.3"));
 }

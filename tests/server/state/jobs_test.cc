@@ -52,14 +52,6 @@ TEST_F(ClusterTest, ARequestIsKnownAfterARestartAndAfterTheEnd) {
   EXPECT_EQ(again->job().state(), v1::JOB_STATE_CANCELLED);
 }
 
-TEST_F(ClusterTest, ANameMeansItsNewestJob) {
-  ASSERT_TRUE(cluster_->Submit(Request("r1", File("j")), "j-zzz", now_ms_).ok());
-  ASSERT_TRUE(cluster_->Submit(Request("r2", File("j")), "j-aaa", now_ms_ + 1).ok());
-  EXPECT_EQ(cluster_->Resolve("j"), "j-aaa");
-  EXPECT_EQ(cluster_->Resolve("j-zzz"), "j-zzz");
-  EXPECT_EQ(cluster_->Resolve("k"), "");
-}
-
 TEST_F(ClusterTest, TheJobGoesThroughItsStates) {
   Register("a", 2);
   Submit(File("j", 2));
@@ -82,7 +74,7 @@ TEST_F(ClusterTest, TheJobGoesThroughItsStates) {
 
 TEST_F(ClusterTest, CancellingAWaitingJobEndsItAtOnce) {
   Submit(File("j"));
-  const auto job = cluster_->Cancel("j", now_ms_);
+  const auto job = cluster_->Cancel("j-1", now_ms_);
   ASSERT_TRUE(job.ok());
   EXPECT_EQ(job->state(), v1::JOB_STATE_CANCELLED);
   EXPECT_EQ(job->finished_ms(), now_ms_);
@@ -113,7 +105,7 @@ TEST_F(ClusterTest, CancellingAStartingJobStopsIt) {
   Submit(File("j"));
   Pass();
   cluster_->Take();
-  ASSERT_TRUE(cluster_->Cancel("j", now_ms_).ok());
+  ASSERT_TRUE(cluster_->Cancel("j-1", now_ms_).ok());
   EXPECT_THAT(TakeOrders(), ElementsAre("a: stop j-1/1"));
   Report(Stopped(Ref("j-1", 1, 0)));
   EXPECT_EQ(Job("j-1").state(), v1::JOB_STATE_CANCELLED);

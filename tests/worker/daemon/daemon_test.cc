@@ -46,6 +46,13 @@ class DaemonTest : public ::testing::Test {
     *message.mutable_launch() = launch;
     coordinator_.Send(message);
   }
+  // A daemon with a rank of j/1 that runs until it is asked to stop.
+  void StartWithRank() {
+    Start();
+    coordinator_.NextRegister();
+    Launch(MakeLaunch("j", 1, "gentle; print ready; wait"));
+    ASSERT_EQ(coordinator_.NextReport().log().text(), "ready");
+  }
   void Acknowledge(uint64_t sequence) {
     v1::CoordinatorMessage message;
     message.mutable_report_ack()->set_sequence(sequence);
@@ -103,10 +110,7 @@ TEST_F(DaemonTest, LaunchesAndReportsInOrder) {
 }
 
 TEST_F(DaemonTest, StopsWhatItIsToldToStop) {
-  Start();
-  coordinator_.NextRegister();
-  Launch(MakeLaunch("j", 1, "gentle; print ready; wait"));
-  ASSERT_EQ(coordinator_.NextReport().log().text(), "ready");
+  StartWithRank();
   v1::CoordinatorMessage stop;
   stop.mutable_stop()->set_job("j");
   stop.mutable_stop()->set_attempt(1);
@@ -170,10 +174,7 @@ TEST_F(DaemonTest, ACoordinatorThatStopsReadingCannotHoldTheDaemon) {
 }
 
 TEST_F(DaemonTest, RanksOfAttemptsThatAreOverAreStoppedAtTheRegistration) {
-  Start();
-  coordinator_.NextRegister();
-  Launch(MakeLaunch("j", 1, "gentle; print ready; wait"));
-  ASSERT_EQ(coordinator_.NextReport().log().text(), "ready");
+  StartWithRank();
   v1::Registered registered;
   registered.set_lease_ms(60'000);
   registered.set_heartbeat_ms(20);
@@ -190,10 +191,7 @@ TEST_F(DaemonTest, ASilentCoordinatorCostsTheRanksAndTheConnection) {
   registered.set_lease_ms(1000);
   registered.set_heartbeat_ms(20);
   coordinator_.set_registered(registered);
-  Start();
-  coordinator_.NextRegister();
-  Launch(MakeLaunch("j", 1, "gentle; print ready; wait"));
-  ASSERT_EQ(coordinator_.NextReport().log().text(), "ready");
+  StartWithRank();
   coordinator_.set_answer_heartbeats(false);
   // The session is given up and made anew; the rank has been stopped, whichever is told first.
   coordinator_.NextRegister();
@@ -217,10 +215,7 @@ TEST_F(DaemonTest, HeartbeatsKeepALeaseAlive) {
 }
 
 TEST_F(DaemonTest, DrainTellsStopsAndDelivers) {
-  Start();
-  coordinator_.NextRegister();
-  Launch(MakeLaunch("j", 1, "gentle; print ready; wait"));
-  ASSERT_EQ(coordinator_.NextReport().log().text(), "ready");
+  StartWithRank();
   v1::CoordinatorMessage drain;
   drain.mutable_drain();
   coordinator_.Send(drain);

@@ -1,4 +1,6 @@
 // The real polymoe-worker program, from outside: signals, the address file, and what is left when it is killed.
+#include "tests/fakes/program.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -33,10 +35,9 @@ class ProgramTest : public ::testing::Test {
   }
 
   void Start() {
-    const auto pid =
-        StartProcess({.argv = {std::string(POLYMOE_BIN_DIR) + "/polymoe-worker", "--server", coordinator_.address(), "--name", "w",
-                               "--slots", "2", "--work-dir", dir_.path(), "--trainer", FakeTrainer(), "--address-file",
-                               dir_.path() + "/address", "--stop-grace", "600", "--log-format", "json"}});
+    const auto pid = StartProcess({.argv = {BuiltProgram("polymoe-worker"), "--server", coordinator_.address(), "--name", "w",
+                                            "--slots", "2", "--work-dir", dir_.path(), "--trainer", FakeTrainer(), "--address-file",
+                                            dir_.path() + "/address", "--stop-grace", "600", "--log-format", "json"}});
     ASSERT_TRUE(pid.ok()) << pid.status();
     pid_ = *pid;
     coordinator_.NextRegister();
@@ -102,7 +103,7 @@ TEST_F(ProgramTest, SigtermDrainsAndExitsWithZero) {
 }
 
 TEST_F(ProgramTest, BadFlagsExitWithTwo) {
-  const std::string program = std::string(POLYMOE_BIN_DIR) + "/polymoe-worker";
+  const std::string program = BuiltProgram("polymoe-worker");
   for (const std::vector<std::string>& flags :
        {std::vector<std::string>{"--slots", "0"}, {"--work-dir", dir_.path(), "--server", "host"}}) {
     ProcessOptions process = {.argv = {program}};

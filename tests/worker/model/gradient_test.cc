@@ -7,8 +7,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
+#include "tests/kernels/activation_names.h"
 #include "tests/worker/model/tiny_model.h"
 
 namespace polymoe {
@@ -22,6 +26,14 @@ struct Case {
   bool moe;
   bool per_expert;
 };
+
+std::string CaseName(const Case& c) {
+  return absl::StrCat(Name(c.kind), c.moe ? "Moe" : "Dense", c.per_expert ? "PerExpert" : "");
+}
+
+void PrintTo(const Case& c, std::ostream* os) {
+  *os << CaseName(c);
+}
 
 class ModelGradient : public ::testing::TestWithParam<Case> {};
 
@@ -71,7 +83,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{ActivationKind::kPolyRelu, true, false}, Case{ActivationKind::kPolyNorm, true, false},
                       Case{ActivationKind::kPolyNorm, true, true}, Case{ActivationKind::kPolyPRelu, true, true},
                       Case{ActivationKind::kPolyReluNorm, true, false}, Case{ActivationKind::kSwiglu, false, false},
-                      Case{ActivationKind::kPolyNorm, false, false}, Case{ActivationKind::kGelu, false, false}));
+                      Case{ActivationKind::kPolyNorm, false, false}, Case{ActivationKind::kGelu, false, false}),
+    [](const auto& info) { return CaseName(info.param); });
 
 }  // namespace
 }  // namespace polymoe

@@ -48,11 +48,14 @@ struct Arm {
   v1::CoefficientScope scope;
 };
 
-std::string ArmName(const ::testing::TestParamInfo<Arm>& info) {
-  const Arm& arm = info.param;
+std::string ArmName(const Arm& arm) {
   const std::string kind = absl::StrReplaceAll(v1::ActivationKind_Name(arm.kind), {{"ACTIVATION_KIND_", ""}});
   return absl::StrCat(kind, arm.architecture == v1::ARCHITECTURE_MOE ? "Moe" : "Dense",
                       arm.scope == v1::COEFFICIENT_SCOPE_EXPERT ? "PerExpert" : "");
+}
+
+void PrintTo(const Arm& arm, std::ostream* os) {
+  *os << ArmName(arm);
 }
 
 class EveryModel : public ResumeTest, public ::testing::WithParamInterface<Arm> {};
@@ -101,7 +104,7 @@ std::vector<Arm> Arms() {
   }
   return arms;
 }
-INSTANTIATE_TEST_SUITE_P(Arms, EveryModel, ::testing::ValuesIn(Arms()), ArmName);
+INSTANTIATE_TEST_SUITE_P(Arms, EveryModel, ::testing::ValuesIn(Arms()), [](const auto& info) { return ArmName(info.param); });
 
 TEST_F(ResumeTest, AStopOnRequestSavesItsStepAndLosesNothing) {
   const TrainingRun whole = TrainToEnd(Job(6));
