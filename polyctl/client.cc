@@ -217,7 +217,8 @@ absl::Status Client::Watch(const std::vector<std::string>& jobs, absl::Time dead
 
 absl::Status Client::Logs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line) const {
   const auto stub = v1::JobService::NewStub(channel_);
-  std::pair<uint32_t, uint64_t> last;  // attempt and number of the newest line given
+  std::optional<std::pair<uint32_t, uint64_t>> first;  // attempt and number of the first line given
+  std::map<uint32_t, uint64_t> given;                  // number of the newest one, by attempt
   v1::StreamLogsRequest rest = request;
   return Persist(absl::InfiniteFuture(), [&](grpc::ClientContext* context, bool* delivered) {
     const auto reader = stub->StreamLogs(context, rest);
@@ -225,9 +226,10 @@ absl::Status Client::Logs(const v1::StreamLogsRequest& request, const std::funct
     while (reader->Read(&line)) {
       *delivered = true;
       const std::pair<uint32_t, uint64_t> place(line.attempt(), line.number());
-      if (place <= last) continue;
-      last = place;
-      rest.set_tail(0);  // when opened again: all, of which we skip what we had
+      if (!first) first = place;
+      if (place < *first || place.second <= given[line.attempt()]) continue;
+      given[line.attempt()] = line.number();
+      rest.set_tail(0);  // when opened again: all, of which we skip what we had and what the tail left out
       on_line(line);
     }
     return reader->Finish();

@@ -35,7 +35,7 @@ absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   request.set_tail(options.tail);
   uint32_t attempt = 0;
   POLYMOE_RETURN_IF_ERROR(client.Logs(request, [&](const v1::LogLine& line) {
-    if (line.attempt() != attempt && line.attempt() > 1 && options.attempt == 0)
+    if (line.attempt() != attempt && (attempt > 0 || line.attempt() > 1) && options.attempt == 0)
       cli.console.err << "--- attempt " << line.attempt() << " ---" << std::endl;
     attempt = line.attempt();
     cli.console.out << line.text() << std::endl;

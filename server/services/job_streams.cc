@@ -51,8 +51,9 @@ void LogFollow::OnCommit(const Committed& committed) {
 }
 
 void LogFollow::Show(const LogRow& row) {
-  if (std::pair(row.attempt, row.number) <= last_) return;
-  last_ = {row.attempt, row.number};
+  uint64_t& shown = shown_[row.attempt];
+  if (row.number <= shown) return;
+  shown = row.number;
   v1::LogLine line;
   line.set_attempt(row.attempt);
   line.set_rank(row.rank);

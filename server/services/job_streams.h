@@ -50,8 +50,8 @@ class LogFollow final : public StreamWriter<v1::LogLine>, public CommitListener 
   const std::string job_;
   std::mutex mutex_;
   bool history_shown_ = false, over_ = false;
-  std::vector<LogRow> early_;                 // live lines that came before the history was shown
-  std::pair<uint32_t, uint64_t> last_{0, 0};  // (attempt, number) of the newest line shown
+  std::vector<LogRow> early_;           // live lines that came before the history was shown
+  std::map<uint32_t, uint64_t> shown_;  // newest line by attempt: a worker that was away still brings lines of an older one
 };
 
 }  // namespace polymoe

@@ -28,6 +28,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr ClientOptions kHasty{.call_timeout = absl::Milliseconds(200), .patience = absl::ZeroDuration()};
 constexpr ClientOptions kPatient{.call_timeout = absl::Seconds(30), .patience = absl::Seconds(60)};
@@ -233,21 +234,24 @@ TEST(Client, LogsThatBreakGoOnWithoutRepeatingALine) {
   server.jobs.logs = [&tails](const v1::StreamLogsRequest& request, auto*, auto* writer) {
     tails.push_back(request.tail());
     const bool first = tails.size() == 1;
-    for (uint64_t n = first ? 3 : 1; n <= (first ? 4u : 6u); ++n) {
+    // The second time the older lines come too, and the last one of attempt 1 comes late.
+    const auto lines = first ? std::vector<std::pair<uint32_t, uint64_t>>{{1, 3}, {1, 4}, {2, 1}}
+                             : std::vector<std::pair<uint32_t, uint64_t>>{{1, 1}, {1, 2}, {1, 3}, {1, 4}, {2, 1}, {2, 2}, {1, 5}};
+    for (const auto& [attempt, number] : lines) {
       v1::LogLine line;
-      line.set_attempt(1);
-      line.set_number(n);
+      line.set_attempt(attempt);
+      line.set_number(number);
       writer->Write(line);
     }
     return first ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down") : grpc::Status::OK;
   };
   v1::StreamLogsRequest request;
   request.set_tail(2);
-  std::vector<uint64_t> numbers;
+  std::vector<std::pair<uint32_t, uint64_t>> places;
   const absl::Status status =
-      Open(server.address()).Logs(request, [&](const v1::LogLine& line) { numbers.push_back(line.number()); });
+      Open(server.address()).Logs(request, [&](const v1::LogLine& line) { places.emplace_back(line.attempt(), line.number()); });
   EXPECT_TRUE(status.ok()) << status;
-  EXPECT_THAT(numbers, ElementsAre(3, 4, 5, 6));
+  EXPECT_THAT(places, ElementsAre(Pair(1, 3), Pair(1, 4), Pair(2, 1), Pair(2, 2), Pair(1, 5)));
   EXPECT_THAT(tails, ElementsAre(2, 0)) << "the second time all, so that no line between is missed";
 }
 

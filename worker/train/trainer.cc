@@ -22,6 +22,8 @@
 namespace polymoe {
 namespace {
 
+constexpr int kMaxSkippedInARow = 100;
+
 AdamWConfig ToAdamW(const v1::TrainSpec& train) {
   return {.beta1 = train.beta1(), .beta2 = train.beta2(), .epsilon = train.adam_epsilon(), .weight_decay = train.weight_decay()};
 }
@@ -152,7 +154,9 @@ void Trainer::Update(StepResult& result) {
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   if (result.skipped) {
     ++state_.skipped;
+    ++skipped_in_a_row_;
   } else {
+    skipped_in_a_row_ = 0;
     const double clip = train.grad_clip(), scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1;
     optimizer_.Step(++state_.updates, result.learning_rate, scale, gradients_.data(), parameters_.data());
   }
@@ -168,14 +172,19 @@ void Trainer::Update(StepResult& result) {
 absl::Status Trainer::AfterStep(const StepResult& result) {
   const bool validates = done() || Due(file_.spec().validation().every_tokens());
   const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
-  const bool fails = result.skipped && file_.spec().train().non_finite() == v1::NON_FINITE_POLICY_STOP;
   if (leads()) reporter_.Step(result, validates, model_, parameters_.data());
-  if (fails) {
-    return absl::AbortedError(absl::StrCat("step ", result.step, " has loss ", result.loss, " and gradient norm ", result.grad_norm,
-                                           " (spec.train.nonFinite: stop); try a lower learning rate"));
-  }
+  POLYMOE_RETURN_IF_ERROR(CheckFinite(result));
   if (leads() && validates) Validate();
   return saves ? Agree(leads() ? Save() : absl::OkStatus()) : absl::OkStatus();
+}
+
+absl::Status Trainer::CheckFinite(const StepResult& result) const {
+  const bool stops = file_.spec().train().non_finite() == v1::NON_FINITE_POLICY_STOP;
+  if (!result.skipped || (!stops && skipped_in_a_row_ < kMaxSkippedInARow)) return absl::OkStatus();
+  const std::string why = stops ? "spec.train.nonFinite: stop"
+                                : absl::StrCat(kMaxSkippedInARow, " steps in a row were skipped: the model no longer learns");
+  return absl::AbortedError(absl::StrCat("step ", result.step, " has loss ", result.loss, " and gradient norm ", result.grad_norm,
+                                         " (", why, "); try a lower learning rate"));
 }
 
 bool Trainer::Due(uint64_t every) const {

@@ -66,6 +66,7 @@ class Trainer {
   absl::Status Agree(const absl::Status& mine);
   std::vector<TensorRef> Tensors();
   // Whether a multiple of `every` tokens lies in the step that ended at state_.tokens.
+  absl::Status CheckFinite(const StepResult& result) const;
   bool Due(uint64_t every) const;
   bool done() const;
   bool leads() const { return group_.rank() == 0; }
@@ -83,6 +84,7 @@ class Trainer {
   std::vector<float> parameters_, gradients_;
   std::vector<int32_t> tokens_, targets_;  // one micro-batch
   TrainerState state_;
+  int skipped_in_a_row_ = 0;
 };
 
 }  // namespace polymoe

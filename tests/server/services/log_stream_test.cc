@@ -89,9 +89,11 @@ TEST_F(LogStreamTest, FollowsFromHistoryToTheEndOfTheJob) {
   worker_.Report(Exited(Ref(job, 1, 0), 1));
   EXPECT_EQ(worker_.NextLaunch().attempt(), 2u) << "a failed attempt does not end the stream";
   worker_.Report(Line(Ref(job, 2, 0), 1));
+  worker_.Report(Line(Ref(job, 1, 0), 3));  // late: its worker had been away
   worker_.Report(Exited(Ref(job, 2, 0), 0));
-  EXPECT_THAT(Rest(*reader), ElementsAre("1.0.2", "2.0.1"));
-  EXPECT_THAT(Lines(Request(job, true)), ElementsAre("1.0.1", "1.0.2", "2.0.1")) << "of a job that is over it ends at once";
+  EXPECT_THAT(Rest(*reader), ElementsAre("1.0.2", "2.0.1", "1.0.3"));
+  EXPECT_THAT(Lines(Request(job, true)), ElementsAre("1.0.1", "1.0.2", "1.0.3", "2.0.1"))
+      << "of a job that is over it ends at once";
 }
 
 TEST_F(LogStreamTest, ManyFollowersMissAndRepeatNothingWhileLinesCome) {

@@ -166,6 +166,15 @@ TEST_F(NonFinite, AStepIsSkippedAsIfItHadNotBeen) {
   }
 }
 
+// A model that diverged for good must not burn the rest of its budget and then count as a success.
+TEST_F(NonFinite, SkippingEndsWhenNothingElseHappens) {
+  TamperedGroup broken([](int step, absl::Span<float> gradients) { gradients[0] = step == 50 ? 0 : std::nanf(""); });
+  const TrainingRun run = Train(Job(200), {}, broken);
+  EXPECT_EQ(run.outcome.status().code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(std::string(run.outcome.status().message()), HasSubstr("step 150 has loss"));
+  EXPECT_THAT(std::string(run.outcome.status().message()), HasSubstr("100 steps in a row were skipped"));
+}
+
 TEST_F(NonFinite, OrTheAttemptStopsWithItsReason) {
   v1::JobFile file = Job(5);
   file.mutable_spec()->mutable_train()->set_non_finite(v1::NON_FINITE_POLICY_STOP);
