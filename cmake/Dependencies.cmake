@@ -1,4 +1,4 @@
-# Every package that we link. All of them are Debian packages: deploy/install-deps.sh installs them.
+# Every package that we link. All but CUDA's are Debian packages: deploy/install-deps.sh installs them.
 
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
@@ -20,6 +20,9 @@ pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 find_library(DNNL_LIBRARY dnnl REQUIRED)
 find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
 find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp REQUIRED)
+if(POLYMOE_CUDA)
+  find_package(CUDAToolkit REQUIRED)  # the runtime, linked statically: a program needs nothing more on its machine than the driver
+endif()
 
 # Debian builds a static rapidcheck without position-independent code and without a GTest target.
 add_library(polymoe_rapidcheck INTERFACE)

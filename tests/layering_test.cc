@@ -25,6 +25,7 @@ const std::map<std::string, Prefixes>& Rules() {
       {"common/metrics", {"common/", "prometheus/"}},
       {"common/rpc", {"common/", "grpcpp/", "grpc/"}},
       {"kernels", {"common/check.h", "hwy/", "dnnl"}},
+      {"kernels/cuda", {"kernels/ops.h", "cuda_"}},
       {"server", {"common/", "server/", "grpcpp/"}},  // main.cc
       {"server/scheduler", {}},
       {"server/query", {"common/"}},
@@ -47,8 +48,9 @@ const std::map<std::string, Prefixes>& Rules() {
 }
 
 // What a row must allow to be included; everything else (the standard, absl, JSON, CLI11, codecs) is free.
-const Prefixes kGuarded = {"common/", "kernels/", "polyctl/", "polymoe/v1/", "proto/",      "server/", "worker/", "tests/",
-                           "dnnl",    "grpc/",    "grpcpp/",  "hwy/",        "prometheus/", "soci/",   "spdlog/", "yaml-cpp/"};
+const Prefixes kGuarded = {"common/", "kernels/",    "polyctl/", "polymoe/v1/", "proto/",   "server/",
+                           "worker/", "tests/",      "cuda_",    "dnnl",        "grpc/",    "grpcpp/",
+                           "hwy/",    "prometheus/", "soci/",    "spdlog/",     "yaml-cpp/"};
 
 bool StartsWithAny(const std::string& text, const Prefixes& prefixes) {
   for (const std::string& prefix : prefixes) {
@@ -73,7 +75,8 @@ TEST(Layering, IncludesPointTheRightWay) {
   int files = 0;
   for (const char* top : {"common", "kernels", "server", "worker", "polyctl"}) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root / top)) {
-      if (entry.path().extension() != ".cc" && entry.path().extension() != ".h") continue;
+      const std::string extension = entry.path().extension();
+      if (extension != ".cc" && extension != ".cu" && extension != ".h") continue;
       ++files;
       const std::string file = entry.path().lexically_relative(root), rule = RuleOf(std::filesystem::path(file).parent_path());
       ASSERT_NE(rule, "") << file << " is in a folder that has no row here";
