@@ -129,7 +129,7 @@ class DaemonModel {
     history_.push_back(report);
     if (registered_) SendReport(report);
   }
-  void End(const RankKey& key, v1::RankExited exited) {
+  void End(RankKey key, v1::RankExited exited) {
     ranks.erase(key);
     exited.mutable_exit()->set_rank(key.rank);
     exited.mutable_exit()->set_worker(name_);
