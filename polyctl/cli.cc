@@ -48,7 +48,7 @@ std::string UnknownWord(const CLI::App& root, const CLI::App& app) {
   const auto option = std::find_if(rest.begin(), rest.end(), [](const std::string& w) { return absl::StartsWith(w, "-"); });
   if (option != rest.end()) return Unknown("option", option->substr(0, option->find('=')), OptionNames(app));
   const std::vector<std::string> commands = CommandNames(app);
-  if (rest.empty()) return commands.empty() || app.get_subcommands().size() > 0 ? "" : "a command is missing";
+  if (rest.empty()) return commands.empty() || !app.get_subcommands().empty() ? "" : "a command is missing";
   return commands.empty() ? absl::StrCat("unexpected argument '", rest[0], "'") : Unknown("command", rest[0], commands);
 }
 

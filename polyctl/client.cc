@@ -85,7 +85,7 @@ absl::StatusOr<v1::SubmitResponse> Client::Submit(const v1::SubmitRequest& reque
     v1::SubmitResponse response;
     grpc::StatusCode code;
     const absl::Status status = Call([&](grpc::ClientContext* context) {
-      const grpc::Status result = stub->Submit(context, request, &response);
+      grpc::Status result = stub->Submit(context, request, &response);
       code = result.error_code();
       return result;
     });
