@@ -38,7 +38,7 @@ ProcessExit ToProcessExit(int wait_status);
 // "exit code 3" or "signal 9 (Killed)".
 std::string Describe(const ProcessExit& exit);
 
-// For a daemon's main, before its first thread: blocks SIGTERM and SIGINT in every thread, so that sigwait on the returned set takes
+// For a main, before its first thread: blocks SIGTERM and SIGINT in every thread, so that sigwait on the returned set takes
 // them, and ignores SIGPIPE.
 sigset_t BlockStopSignals();
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include <CLI/CLI.hpp>
@@ -17,6 +18,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "common/spec/job_file.h"
 #include "common/status.h"
 #include "common/version.h"
@@ -40,8 +42,14 @@ Exit codes: 0 done, 1 failed, 2 bad job file or flags, 3 stopped on request.)";
 
 std::atomic<bool> stop_requested = false;
 
-void RequestStop(int) {
-  stop_requested.store(true, std::memory_order_relaxed);
+// A thread takes the signals. Never a handler: it would run on the stack of a thread that computes, and generated code of oneDNN uses
+// that memory otherwise (a SIGTERM in the middle of a product broke the heap).
+void TakeStopSignals() {
+  std::thread([signals = BlockStopSignals()] {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    stop_requested.store(true, std::memory_order_relaxed);
+  }).detach();
 }
 
 struct Flags {
@@ -76,10 +84,8 @@ int Fail(const absl::Status& status, EventWriter& events) {
 }
 
 int Run(const Flags& flags) {
+  TakeStopSignals();
   if (flags.threads > 0) omp_set_num_threads(flags.threads);
-  signal(SIGPIPE, SIG_IGN);
-  signal(SIGTERM, RequestStop);
-  signal(SIGINT, RequestStop);
   InitLog({.program = "polymoe-train"});
   EventWriter events(flags.events_fd);
   const absl::StatusOr<std::string> text = ReadFile(flags.spec);
