@@ -28,7 +28,7 @@ class FakeCoordinator final : public v1::WorkerService::Service {
   using Stream = grpc::ServerReaderWriter<v1::CoordinatorMessage, v1::WorkerMessage>;
 
   FakeCoordinator() { Start(); }
-  ~FakeCoordinator() { Stop(); }
+  ~FakeCoordinator() override { Stop(); }
 
   // Host:port, the same after a restart.
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }

@@ -87,7 +87,7 @@ class WorkerSession {
   v1::CoordinatorMessage Next(bool (v1::CoordinatorMessage::*is_kind)() const) {
     for (auto it = kept_.begin(); it != kept_.end(); ++it) {
       if (!((*it).*is_kind)()) continue;
-      const v1::CoordinatorMessage found = *it;
+      v1::CoordinatorMessage found = *it;
       kept_.erase(it);
       return found;
     }
@@ -159,7 +159,7 @@ class ServiceTest : public ::testing::Test {
   }
   // A new job that trains on `worker`, which has registered and has a free slot.
   std::string Train(const v1::JobFile& file, WorkerSession& worker) {
-    const std::string id = Submit(file);
+    std::string id = Submit(file);
     const v1::Launch launch = worker.NextLaunch();
     POLYMOE_CHECK(launch.job() == id);
     for (const v1::Placement& placement : launch.placements()) worker.Report(Started(Ref(id, launch.attempt(), placement.rank())));

@@ -20,7 +20,6 @@
 namespace polymoe {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class DaemonTest : public ::testing::Test {

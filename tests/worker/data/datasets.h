@@ -19,7 +19,7 @@ inline void WriteDataset(const std::string& directory, const std::vector<std::ve
   SplitInfo split{.bytes = 1234, .documents = 1, .fingerprint = "0123456789abcdef"};
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string file = absl::StrCat("train-", i, ".tok");
-    const auto checksum = WriteShard(directory + "/" + file, shards[i], vocab);
+    const auto checksum = WriteShard(absl::StrCat(directory, "/", file), shards[i], vocab);
     POLYMOE_CHECK(checksum.ok());
     split.shards.push_back({file, shards[i].size(), *checksum});
     split.tokens += shards[i].size();

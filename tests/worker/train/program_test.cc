@@ -32,7 +32,7 @@ class TrainProgram : public TinyTraining {
  protected:
   // A job file of so many steps.
   std::string Spec(uint64_t steps, const std::string& more = "") const {
-    const std::string path = dir_.path() + "/job.yaml";
+    std::string path = dir_.path() + "/job.yaml";
     const std::string text = absl::StrCat(
         "apiVersion: polymoe/v1\nkind: Job\nmetadata: {name: tiny}\nspec:\n",
         "  model: {layers: 1, hidden: 32, heads: 2, ffn: 24, experts: 4, topK: 2, vocab: 32, activation: {kind: polyrelu}}\n",
