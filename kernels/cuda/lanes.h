@@ -7,7 +7,8 @@
 //   Xor(v, mask, to)  fills the array `to` with the v of lane() ^ mask, mask < kWarp
 //   Sync()            waits for all lanes; what they wrote before is there after
 //   Scratch()         memory shared by all lanes, kScratchBytes of it
-// and all lanes call the last three in the same order. A block of GPU threads is in activation.cu, one lane below.
+// and all lanes call the last three in the same order. A block of GPU threads is in activation.cu; the
+// tests have lanes of the host.
 #ifndef POLYMOE_KERNELS_CUDA_LANES_H_
 #define POLYMOE_KERNELS_CUDA_LANES_H_
 
@@ -18,17 +19,6 @@ namespace polymoe::cuda {
 inline constexpr int kMaxRowWarps = 8;  // warps that share a row
 inline constexpr int kMaxRowSums = 9;   // floats added up over it at once
 inline constexpr int kScratchBytes = kMaxRowWarps * kMaxRowSums * 4;
-
-struct OneLane {
-  static constexpr int kWarp = 1;
-
-  int lane() const { return 0; }
-  int count() const { return 1; }
-  template <typename V, int n>
-  void Xor(const V (&)[n], int, V (&)[n]) const {}
-  void Sync() const {}
-  void* Scratch() const { return nullptr; }
-};
 
 // v[i] becomes the sum of v[i] over all lanes, the same bits in each of them. The order is fixed: a butterfly in each warp, then the
 // warps by number.

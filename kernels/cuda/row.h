@@ -15,6 +15,8 @@ template <ActivationKind kKind>
 inline constexpr bool kNormed = kKind == ActivationKind::kPolyNorm || kKind == ActivationKind::kPolyReluNorm;
 template <ActivationKind kKind>
 inline constexpr bool kPoly = kNormed<kKind> || kKind == ActivationKind::kPolyRelu || kKind == ActivationKind::kPolyPRelu;
+template <ActivationKind kKind>
+inline constexpr int kRowWidth = kKind == ActivationKind::kSwiglu ? 2 : 1;  // of x, in F
 
 __device__ inline float Sigmoid(float x) {
   return 1.0f / (1.0f + std::exp(-x));

@@ -46,19 +46,17 @@ __device__ RowParams ParamsOf(const Call<T>& call, int64_t r) {
 template <ActivationKind kKind, class Lanes, typename T>
 __device__ void ForwardRows(const Lanes& lanes, const Call<T>& call, int64_t first, int64_t step, T* stage) {
   const int64_t rows = call.groups.offsets[call.groups.count], f = call.shape.f;
-  constexpr int kWidth = kKind == ActivationKind::kSwiglu ? 2 : 1;
   for (int64_t r = first; r < rows; r += step) {
-    ForwardRow<kKind>(lanes, ParamsOf(call, r), call.x + r * f * kWidth, stage, call.y + r * f);
+    ForwardRow<kKind>(lanes, ParamsOf(call, r), call.x + r * f * kRowWidth<kKind>, stage, call.y + r * f);
   }
 }
 
 template <ActivationKind kKind, class Lanes, typename T>
 __device__ void BackwardRows(const Lanes& lanes, const Call<T>& call, int64_t first, int64_t step, T* stage) {
   const int64_t rows = call.groups.offsets[call.groups.count], f = call.shape.f;
-  constexpr int kWidth = kKind == ActivationKind::kSwiglu ? 2 : 1;
   for (int64_t r = first; r < rows; r += step) {
-    BackwardRow<kKind>(lanes, ParamsOf(call, r), call.x + r * f * kWidth, call.dy + r * f, stage, call.dx + r * f * kWidth,
-                       call.shares + r, call.groups.max_rows);
+    BackwardRow<kKind>(lanes, ParamsOf(call, r), call.x + r * f * kRowWidth<kKind>, call.dy + r * f, stage,
+                       call.dx + r * f * kRowWidth<kKind>, call.shares + r, call.groups.max_rows);
   }
 }
 

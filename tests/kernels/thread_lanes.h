@@ -1,5 +1,4 @@
-// A block of a GPU played by host threads, 3 warps of 4: a Lanes policy (kernels/cuda/lanes.h) whose lanes really run at the same time,
-// so that what a lane reads too early or of another's is seen.
+// Lanes of the host (kernels/cuda/lanes.h): one, and a block of a GPU played by threads.
 #ifndef POLYMOE_TESTS_KERNELS_THREAD_LANES_H_
 #define POLYMOE_TESTS_KERNELS_THREAD_LANES_H_
 
@@ -12,6 +11,18 @@
 
 namespace polymoe {
 
+struct OneLane {
+  static constexpr int kWarp = 1;
+
+  int lane() const { return 0; }
+  int count() const { return 1; }
+  template <typename V, int n>
+  void Xor(const V (&)[n], int, V (&)[n]) const {}
+  void Sync() const {}
+  void* Scratch() const { return nullptr; }
+};
+
+// 3 warps of 4, which really run at the same time, so that what a lane reads too early or of another's is seen.
 class ThreadLanes {
  public:
   static constexpr int kWarp = 4, kCount = 12;
