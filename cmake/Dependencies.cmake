@@ -16,9 +16,6 @@ find_package(PkgConfig REQUIRED)
 find_package(ZLIB REQUIRED)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
-# Debian 12's oneDNN has a CMake package that insists on OpenCL, which its CPU library does not need.
-find_library(DNNL_LIBRARY dnnl REQUIRED)
-find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
 find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp REQUIRED)
 if(POLYMOE_CUDA)
   find_package(CUDAToolkit REQUIRED)  # the runtime, linked statically: a program needs nothing more on its machine than the driver

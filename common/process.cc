@@ -1,11 +1,13 @@
 #include "common/process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -42,13 +44,29 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   return pointers;
 }
 
+// For sched_setaffinity; long enough for the last of `cpus`.
+std::vector<cpu_set_t> CpuMask(const std::vector<int>& cpus) {
+  if (cpus.empty()) return {};
+  std::vector<cpu_set_t> sets(*std::max_element(cpus.begin(), cpus.end()) / CPU_SETSIZE + 1);  // zeroed: no CPU
+  for (const int cpu : cpus) CPU_SET_S(cpu, sets.size() * sizeof(cpu_set_t), sets.data());
+  return sets;
+}
+
+// What the child needs and cannot make itself: between fork and exec it may not allocate.
+struct ChildPlan {
+  char** argv;
+  char** environment;
+  const std::vector<cpu_set_t>& cpus;  // empty: as the parent
+};
+
 // In the child, between fork and exec: only async-signal-safe calls. Returns only on failure, with errno set.
-void BecomeChild(const ProcessOptions& options, pid_t parent, int report_fd, char** argv, char** env) {
+void BecomeChild(const ProcessOptions& options, const ChildPlan& plan, pid_t parent, int report_fd) {
   if (options.new_session && setsid() < 0) return;
   if (options.die_with_parent) {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return;
     if (getppid() != parent) _exit(1);  // it ended before the request took effect
   }
+  if (!plan.cpus.empty() && sched_setaffinity(0, plan.cpus.size() * sizeof(cpu_set_t), plan.cpus.data()) != 0) return;
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -74,7 +92,7 @@ void BecomeChild(const ProcessOptions& options, pid_t parent, int report_fd, cha
     if (null < 0 || dup2(null, 0) < 0) return;
     if (null > 2) close(null);
   }
-  execve(argv[0], argv, env);
+  execve(plan.argv[0], plan.argv, plan.environment);
   const int error = errno;
   [[maybe_unused]] const ssize_t n = write(report, &error, sizeof(error));
   _exit(127);
@@ -89,12 +107,13 @@ absl::StatusOr<pid_t> StartProcess(const ProcessOptions& options) {
   if (pipe2(report, O_CLOEXEC) != 0) return ErrnoStatus(errno, "start", options.argv[0]);
   std::vector<std::string> arguments = options.argv;
   std::vector<std::string> environment = MergedEnvironment(options);
-  const std::vector<char*> argv = Pointers(arguments);
-  const std::vector<char*> env = Pointers(environment);
+  std::vector<char*> argv = Pointers(arguments);
+  std::vector<char*> env = Pointers(environment);
+  const std::vector<cpu_set_t> cpus = CpuMask(options.cpus);
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) {
-    BecomeChild(options, parent, report[1], const_cast<char**>(argv.data()), const_cast<char**>(env.data()));
+    BecomeChild(options, {argv.data(), env.data(), cpus}, parent, report[1]);
     const int error = errno;
     [[maybe_unused]] const ssize_t n = write(report[1], &error, sizeof(error));
     _exit(127);

@@ -18,6 +18,7 @@ struct ProcessOptions {
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
   // Descriptors of ours that the child gets: {ours, number in the child}. All others are closed.
   std::vector<std::pair<int, int>> descriptors;
+  std::vector<int> cpus;        // that the child and its threads may run on; empty: those of the thread that starts it
   bool die_with_parent = true;  // the kernel kills the child when the thread that started it ends
   bool new_session = false;     // for daemons that outlive us (`polyctl local up`)
 };

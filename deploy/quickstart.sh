@@ -73,7 +73,7 @@ for arm in ${arms//,/ }; do
   job=$(polyctl submit "$dir/jobs/$arm.yaml" 2>/dev/null)
   jobs+=("$job")
 done
-polyctl params "$dir/jobs/$arm.yaml" | tail -4
+polyctl params "$dir/jobs/$arm.yaml" | sed -n '/^activation/,$p'
 echo
 polyctl watch "${jobs[@]}"
 

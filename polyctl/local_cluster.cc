@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +15,7 @@
 #include "absl/time/time.h"
 #include <nlohmann/json.hpp>
 
+#include "common/cpus.h"
 #include "common/file.h"
 #include "common/process.h"
 #include "common/status.h"
@@ -53,7 +53,9 @@ bool WaitFor(absl::Duration limit, const Done& done) {
   return true;
 }
 
-absl::StatusOr<LocalProcess> Spawn(const std::string& dir, const std::string& name, std::vector<std::string> argv) {
+// Runs on `cpus`; anywhere when that is empty.
+absl::StatusOr<LocalProcess> Spawn(const std::string& dir, const std::string& name, std::vector<std::string> argv,
+                                   const std::vector<int>& cpus = {}) {
   LocalProcess process{.name = name, .log = absl::StrCat(dir, "/", name, ".log")};
   const std::string ready = absl::StrCat(dir, "/", name, ".json");
   unlink(ready.c_str());
@@ -61,8 +63,8 @@ absl::StatusOr<LocalProcess> Spawn(const std::string& dir, const std::string& na
   argv.insert(argv.end(), {"--address-file", ready});
   const int log = open(process.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return ErrnoStatus(errno, "create", process.log);
-  const absl::StatusOr<pid_t> pid =
-      StartProcess({.argv = argv, .descriptors = {{log, 1}, {log, 2}}, .die_with_parent = false, .new_session = true});
+  const absl::StatusOr<pid_t> pid = StartProcess(
+      {.argv = argv, .descriptors = {{log, 1}, {log, 2}}, .cpus = cpus, .die_with_parent = false, .new_session = true});
   close(log);
   POLYMOE_RETURN_IF_ERROR(pid.status());
   process.pid = *pid;
@@ -96,15 +98,19 @@ absl::Status StartAll(const LocalOptions& o, std::vector<LocalProcess>* processe
                                   absl::StrCat("sqlite:", o.dir, "/polymoe.db")}));
   POLYMOE_ASSIGN_OR_RETURN(const std::string ready, ReadFile(o.dir + "/server.json"));
   *address = json::parse(ready).at("grpc");
-  const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
-  const uint32_t threads = o.threads_per_slot > 0 ? o.threads_per_slot : std::max(1u, cores / (o.workers * o.slots_per_worker));
+  const std::vector<int> cpus = UsableCpus();
+  const uint32_t slots = o.workers * o.slots_per_worker;
+  const uint32_t threads = o.threads_per_slot > 0 ? o.threads_per_slot : std::max(1u, static_cast<uint32_t>(cpus.size()) / slots);
+  // Workers would else choose the same CPUs for their first slots.
+  const std::vector<std::vector<int>> shares = ShareCpus(cpus, o.workers, size_t{o.slots_per_worker} * threads);
   for (uint32_t i = 1; i <= o.workers; ++i) {
     const std::string name = absl::StrCat("local-", i);
     POLYMOE_ASSIGN_OR_RETURN(processes->emplace_back(),
                              Spawn(o.dir, name,
                                    {"polymoe-worker", "--server", *address, "--name", name, "--slots",
                                     absl::StrCat(o.slots_per_worker), "--threads-per-slot", absl::StrCat(threads), "--work-dir",
-                                    absl::StrCat(o.dir, "/", name), "--checkpoint-root", absl::StrCat(o.dir, "/checkpoints")}));
+                                    absl::StrCat(o.dir, "/", name), "--checkpoint-root", absl::StrCat(o.dir, "/checkpoints")},
+                                   shares.empty() ? std::vector<int>{} : shares[i - 1]));
   }
   return absl::OkStatus();
 }

@@ -17,7 +17,7 @@ namespace polymoe::polyctl {
 struct LocalOptions {
   std::string dir;
   uint32_t workers = 1, slots_per_worker = 1;
-  uint32_t threads_per_slot = 0;  // 0: cores shared out evenly
+  uint32_t threads_per_slot = 0;  // 0: CPUs shared out evenly
   uint32_t port = 7070, metrics_port = 9464;
 };
 

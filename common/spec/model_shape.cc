@@ -5,10 +5,6 @@
 namespace polymoe {
 namespace {
 
-bool IsGated(const v1::ModelSpec& model) {
-  return model.activation().kind() == v1::ACTIVATION_KIND_SWIGLU;
-}
-
 // Floats in one set of PolyCom coefficients, as kernels/ops.h lays them out.
 uint64_t CoefficientCount(const v1::ActivationSpec& activation) {
   switch (activation.kind()) {
@@ -24,6 +20,10 @@ uint64_t CoefficientCount(const v1::ActivationSpec& activation) {
 }
 
 }  // namespace
+
+bool IsGated(const v1::ModelSpec& model) {
+  return model.activation().kind() == v1::ACTIVATION_KIND_SWIGLU;
+}
 
 uint32_t FfnWidth(const v1::ModelSpec& model) {
   if (model.match() != v1::WIDTH_MATCH_PARAMETERS || !IsGated(model)) return model.ffn();

@@ -13,6 +13,9 @@ namespace v1 {
 class ModelSpec;
 }
 
+// Whether the activation multiplies two halves of the up projection, which is twice as wide then.
+bool IsGated(const v1::ModelSpec& model);
+
 // Hidden width of one FFN after `match`: a gated activation has three matrices instead of two, so with match: parameters it gets
 // 2/3 of `ffn`, rounded to the nearest integer (arXiv 2411.03884 uses 8256 against 5504, 1536 against 1024).
 uint32_t FfnWidth(const v1::ModelSpec& model);

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
 
 // Everything below is compiled once a target; the order of these lines matters.
 // clang-format off
@@ -11,7 +12,6 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/activation.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 #include "kernels/cpu/simd-inl.h"
 // clang-format on
 
@@ -19,9 +19,8 @@ HWY_BEFORE_NAMESPACE();
 namespace polymoe::HWY_NAMESPACE {
 
 HWY_INLINE V Sigmoid(V x) {
-  const D d;
-  const V one = hn::Set(d, 1.0f);
-  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(x))));
+  const V one = hn::Set(D(), 1.0f);
+  return hn::Div(one, hn::Add(one, Exp(hn::Neg(x))));
 }
 
 // Abramowitz & Stegun 7.1.26: |error| <= 1.5e-7.
@@ -34,7 +33,7 @@ HWY_INLINE V Erf(V x) {
   poly = hn::MulAdd(poly, t, hn::Set(d, 1.421413741f));
   poly = hn::MulAdd(poly, t, hn::Set(d, -0.284496736f));
   poly = hn::MulAdd(poly, t, hn::Set(d, 0.254829592f));
-  const V magnitude = hn::NegMulAdd(hn::Mul(poly, t), hn::Exp(d, hn::Neg(hn::Mul(a, a))), one);
+  const V magnitude = hn::NegMulAdd(hn::Mul(poly, t), Exp(hn::Neg(hn::Mul(a, a))), one);
   return hn::CopySign(magnitude, x);
 }
 
@@ -48,60 +47,69 @@ HWY_INLINE V Relu(V x) {
   return hn::IfThenElse(hn::Lt(x, hn::Zero(D())), hn::Zero(D()), x);
 }
 
-void PlainRow(ActivationKind kind, size_t f, const float* x, float* y) {
+// What an activation of one element is, and its derivative.
+struct Point {
+  V value, derivative;
+};
+
+HWY_INLINE Point PointOf(ActivationKind kind, V x) {
+  const D d;
+  const V zero = hn::Zero(d);
   switch (kind) {
     case ActivationKind::kRelu:
-      Map(
-          f, y, [](V v) HWY_ATTR { return Relu(v); }, x);
-      break;
+      return {Relu(x), hn::IfThenElseZero(hn::Gt(x, zero), hn::Set(d, 1.0f))};
     case ActivationKind::kRelu2:
-      Map(
-          f, y, [](V v) HWY_ATTR { return hn::Mul(Relu(v), Relu(v)); }, x);
-      break;
-    case ActivationKind::kGelu:
-      Map(
-          f, y, [](V v) HWY_ATTR { return hn::Mul(v, NormalCdf(v)); }, x);
-      break;
-    default:
-      Map(
-          f, y, [](V gate, V up) HWY_ATTR { return hn::Mul(hn::Mul(gate, Sigmoid(gate)), up); }, x, x + f);
-      break;  // kSwiglu
+      return {hn::Mul(Relu(x), Relu(x)), hn::Add(Relu(x), Relu(x))};
+    default: {  // kGelu
+      const V cdf = NormalCdf(x);
+      const V density = hn::Mul(hn::Set(d, 0.39894228f), Exp(hn::Mul(hn::Set(d, -0.5f), hn::Mul(x, x))));
+      return {hn::Mul(x, cdf), hn::MulAdd(x, density, cdf)};
+    }
   }
 }
 
-void PlainRowBackward(ActivationKind kind, size_t f, const float* x, const float* dy, float* dx) {
-  const D d;
-  const V zero = hn::Zero(d), one = hn::Set(d, 1.0f), two = hn::Set(d, 2.0f);
-  switch (kind) {
-    case ActivationKind::kRelu:
-      Map(
-          f, dx, [&](V v, V g) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(v, zero), g); }, x, dy);
-      break;
-    case ActivationKind::kRelu2:
-      Map(
-          f, dx, [&](V v, V g) HWY_ATTR { return hn::Mul(hn::Mul(two, Relu(v)), g); }, x, dy);
-      break;
-    case ActivationKind::kGelu:
-      Map(
-          f, dx,
-          [&](V v, V g) HWY_ATTR {
-            const V density = hn::Mul(hn::Set(d, 0.39894228f), hn::Exp(d, hn::Mul(hn::Set(d, -0.5f), hn::Mul(v, v))));
-            return hn::Mul(g, hn::MulAdd(v, density, NormalCdf(v)));
-          },
-          x, dy);
-      break;
-    default:  // kSwiglu: dx has the gate's gradient first
-      Map(
-          f, dx,
-          [&](V gate, V up, V g) HWY_ATTR {
-            const V s = Sigmoid(gate);
-            return hn::Mul(hn::Mul(g, up), hn::Mul(s, hn::MulAdd(gate, hn::Sub(one, s), one)));
-          },
-          x, x + f, dy);
-      Map(
-          f, dx + f, [](V gate, V g) HWY_ATTR { return hn::Mul(g, hn::Mul(gate, Sigmoid(gate))); }, x, dy);
-      break;
-  }
+template <ActivationKind kKind, class E>
+void PointRow(size_t f, float weight, const E* x, E* y) {
+  const V w = hn::Set(D(), weight);
+  Map(
+      f, y, [&](V v) HWY_ATTR { return hn::Mul(w, PointOf(kKind, v).value); }, x);
+}
+
+// dx; returns <unweighted y, dy>.
+template <ActivationKind kKind, class E>
+float PointRowBackward(size_t f, float weight, const E* x, const E* dy, E* dx) {
+  const V w = hn::Set(D(), weight);
+  V dot = hn::Zero(D());
+  Map(
+      f, dx,
+      [&](V v, V g) HWY_ATTR {
+        const Point point = PointOf(kKind, v);
+        dot = hn::MulAdd(point.value, g, dot);
+        return hn::Mul(hn::Mul(w, g), point.derivative);
+      },
+      x, dy);
+  return Sum(dot);
+}
+
+template <class E>
+void SwigluRow(size_t f, float weight, const E* x, E* y) {
+  const V w = hn::Set(D(), weight);
+  Map(
+      f, y, [&](V gate, V up) HWY_ATTR { return hn::Mul(hn::Mul(gate, Sigmoid(gate)), hn::Mul(w, up)); }, x, x + f);
+}
+
+template <class E>
+float SwigluRowBackward(size_t f, float weight, const E* x, const E* dy, E* dx) {
+  const V w = hn::Set(D(), weight), one = hn::Set(D(), 1.0f);
+  V dot = hn::Zero(D());
+  ForVectors(f, [&](auto lanes, size_t j) HWY_ATTR {
+    const V gate = lanes.Load(x + j), up = lanes.Load(x + f + j), g = lanes.Load(dy + j), weighted = hn::Mul(w, g);
+    const V s = Sigmoid(gate), silu = hn::Mul(gate, s);
+    dot = hn::MulAdd(hn::Mul(silu, up), g, dot);
+    lanes.Store(hn::Mul(hn::Mul(weighted, up), hn::Mul(s, hn::MulAdd(gate, hn::Sub(one, s), one))), dx + j);
+    lanes.Store(hn::Mul(weighted, silu), dx + f + j);
+  });
+  return Sum(dot);
 }
 
 // What the polynomial is taken of.
@@ -114,49 +122,77 @@ HWY_INLINE V BaseOf(V x, V slope) {
   return hn::IfThenElse(hn::Gt(x, hn::Zero(D())), x, hn::Mul(slope, x));
 }
 
+// mean(u^2p) of a row, by power.
+class MeanSquares {
+ public:
+  // Divided by f before they are added: x^6 alone reaches the end of fp32 at |x| = 2.6e6, a sum of them would much earlier.
+  HWY_INLINE explicit MeanSquares(size_t f) : share_(hn::Set(D(), 1.0f / static_cast<float>(f))) {
+    m1_ = m2_ = m3_ = m4_ = hn::Zero(D());
+  }
+  HWY_INLINE void Add(V u) {
+    const V u2 = hn::Mul(u, u), u4 = hn::Mul(u2, u2), part = hn::Mul(u2, share_);
+    m1_ = hn::Add(m1_, part);
+    m2_ = hn::MulAdd(u2, part, m2_);
+    m3_ = hn::MulAdd(u4, part, m3_);
+    m4_ = hn::MulAdd(hn::Mul(u4, u2), part, m4_);
+  }
+  HWY_INLINE void Store(float (&mean)[5]) const { mean[1] = Sum(m1_), mean[2] = Sum(m2_), mean[3] = Sum(m3_), mean[4] = Sum(m4_); }
+
+ private:
+  V share_, m1_, m2_, m3_, m4_;
+};
+
+// <u^p, dy> of a row, by power.
+class Moments {
+ public:
+  HWY_INLINE Moments() { t0_ = t1_ = t2_ = t3_ = t4_ = hn::Zero(D()); }
+  HWY_INLINE void Add(V u, V g) {
+    const V gu = hn::Mul(g, u), gu2 = hn::Mul(gu, u), gu3 = hn::Mul(gu2, u);
+    t0_ = hn::Add(t0_, g);
+    t1_ = hn::Add(t1_, gu);
+    t2_ = hn::Add(t2_, gu2);
+    t3_ = hn::Add(t3_, gu3);
+    t4_ = hn::MulAdd(gu3, u, t4_);
+  }
+  HWY_INLINE void Store(float (&sums)[5]) const {
+    sums[0] = Sum(t0_), sums[1] = Sum(t1_), sums[2] = Sum(t2_), sums[3] = Sum(t3_), sums[4] = Sum(t4_);
+  }
+
+ private:
+  V t0_, t1_, t2_, t3_, t4_;
+};
+
+constexpr bool Normed(ActivationKind kind) {
+  return kind == ActivationKind::kPolyNorm || kind == ActivationKind::kPolyReluNorm;
+}
+
 // A row's polynomial: y = bias + u (s1 + u (s2 + u (s3 + u s4))) with s_p = w_p rstd_p (rstd_p = 1 without a norm).
 struct PolyRow {
   float scale[5] = {}, rstd[5] = {}, bias, slope;
+
+  PolyRow(const Activation& a, const float* c, const float (&mean)[5]) : bias(c[a.order]) {
+    slope = a.kind == ActivationKind::kPolyPRelu ? c[a.order + 1] : 0;
+    for (int p = 1; p <= a.order; ++p) {
+      rstd[p] = Normed(a.kind) ? 1.0f / std::sqrt(mean[p] + a.epsilon) : 1.0f;
+      scale[p] = c[a.order - p] * rstd[p];
+    }
+  }
 };
 
-template <Base kBase>
-HWY_INLINE PolyRow Prepare(const Activation& a, size_t f, const float* x, const float* c) {
+template <Base kBase, class E>
+void PolyRowForward(const Activation& a, size_t f, float weight, const E* x, const float* c, E* y) {
   const D d;
-  const bool normed = a.kind == ActivationKind::kPolyNorm || a.kind == ActivationKind::kPolyReluNorm;
-  PolyRow row;
-  row.bias = c[a.order];
-  row.slope = kBase == Base::kPRelu ? c[a.order + 1] : 0;
   float mean[5] = {};
-  if (normed) {
-    V m1 = hn::Zero(d), m2 = m1, m3 = m1, m4 = m1;
-    // Divided by f before they are added: x^6 alone reaches the end of fp32 at |x| = 2.6e6, a sum of them would much earlier.
-    const V share = hn::Set(d, 1.0f / static_cast<float>(f));
+  if (Normed(a.kind)) {
+    MeanSquares squares(f);
     Visit(
-        f,
-        [&](V v) HWY_ATTR {
-          const V u = BaseOf<kBase>(v, hn::Zero(d)), u2 = hn::Mul(u, u), u4 = hn::Mul(u2, u2), part = hn::Mul(u2, share);
-          m1 = hn::Add(m1, part);
-          m2 = hn::MulAdd(u2, part, m2);
-          m3 = hn::MulAdd(u4, part, m3);
-          m4 = hn::MulAdd(hn::Mul(u4, u2), part, m4);
-        },
-        x);
-    mean[1] = Sum(m1), mean[2] = Sum(m2), mean[3] = Sum(m3), mean[4] = Sum(m4);
+        f, [&](V v) HWY_ATTR { squares.Add(BaseOf<kBase>(v, hn::Zero(d))); }, x);
+    squares.Store(mean);
   }
-  for (int p = 1; p <= a.order; ++p) {
-    row.rstd[p] = normed ? 1.0f / std::sqrt(mean[p] + a.epsilon) : 1.0f;
-    row.scale[p] = c[a.order - p] * row.rstd[p];
-  }
-  return row;
-}
-
-template <Base kBase>
-void PolyRowForward(const Activation& a, size_t f, const float* x, const float* c, float* y) {
-  const D d;
-  const PolyRow row = Prepare<kBase>(a, f, x, c);
-  const V s1 = hn::Set(d, row.scale[1]), s2 = hn::Set(d, row.scale[2]), s3 = hn::Set(d, row.scale[3]),
-          s4 = hn::Set(d, row.scale[4]);
-  const V bias = hn::Set(d, row.bias), slope = hn::Set(d, row.slope);
+  const PolyRow row(a, c, mean);
+  const V s1 = hn::Set(d, weight * row.scale[1]), s2 = hn::Set(d, weight * row.scale[2]), s3 = hn::Set(d, weight * row.scale[3]),
+          s4 = hn::Set(d, weight * row.scale[4]);
+  const V bias = hn::Set(d, weight * row.bias), slope = hn::Set(d, row.slope);
   Map(
       f, y,
       [&](V v) HWY_ATTR {
@@ -166,37 +202,44 @@ void PolyRowForward(const Activation& a, size_t f, const float* x, const float* 
       x);
 }
 
-// du = dy (s1 + u (2 s2 + u (3 s3 + u 4 s4))) - u (n1 + u^2 (n2 + u^2 (n3 + u^2 n4))),  n_p = [normed] p/f s_p rstd_p^2 S_p
-// `dc` [order + 2] receives this row's share: rstd_p S_p by falling power, sum dy, slope.
-template <Base kBase>
-void PolyRowBackward(const Activation& a, size_t f, const float* x, const float* c, const float* dy, float* dx, float* dc) {
+// With w the row's weight:
+//   du = w (dy (s1 + u (2 s2 + u (3 s3 + u 4 s4))) - u (n1 + u^2 (n2 + u^2 (n3 + u^2 n4)))),  n_p = [normed] p/f s_p rstd_p^2 S_p
+// dc [order + 2] += w times: rstd_p S_p by falling power, sum dy, slope. Returns <y / w, dy> = sum s_p S_p + bias sum dy.
+template <Base kBase, class E>
+float PolyRowBackward(const Activation& a, size_t f, float weight, const E* x, const float* c, const E* dy, E* dx, float* dc) {
   const D d;
   const V zero = hn::Zero(d);
-  const bool normed = a.kind == ActivationKind::kPolyNorm || a.kind == ActivationKind::kPolyReluNorm;
-  const PolyRow row = Prepare<kBase>(a, f, x, c);
-  const V slope = hn::Set(d, row.slope);
-  V t0 = zero, t1 = zero, t2 = zero, t3 = zero, t4 = zero;
-  Visit(
-      f,
-      [&](V v, V g) HWY_ATTR {
-        const V u = BaseOf<kBase>(v, slope), gu = hn::Mul(g, u), gu2 = hn::Mul(gu, u), gu3 = hn::Mul(gu2, u);
-        t0 = hn::Add(t0, g);
-        t1 = hn::Add(t1, gu);
-        t2 = hn::Add(t2, gu2);
-        t3 = hn::Add(t3, gu3);
-        t4 = hn::MulAdd(gu3, u, t4);
-      },
-      x, dy);
-  const float sums[5] = {Sum(t0), Sum(t1), Sum(t2), Sum(t3), Sum(t4)};
-  V direct[5], pull[5];
-  for (int p = 1; p <= 4; ++p) {
-    const float factor =
-        normed && p <= a.order ? static_cast<float>(p) / static_cast<float>(f) * row.rstd[p] * row.rstd[p] * sums[p] : 0;
-    direct[p] = hn::Set(d, static_cast<float>(p) * row.scale[p]);
-    pull[p] = hn::Set(d, row.scale[p] * factor);
-    if (p <= a.order) dc[a.order - p] = row.rstd[p] * sums[p];
+  const V slope = hn::Set(d, kBase == Base::kPRelu ? c[a.order + 1] : 0);
+  float mean[5] = {}, sums[5];
+  Moments moments;
+  if (Normed(a.kind)) {
+    MeanSquares squares(f);
+    Visit(
+        f,
+        [&](V v, V g) HWY_ATTR {
+          const V u = BaseOf<kBase>(v, slope);
+          squares.Add(u);
+          moments.Add(u, g);
+        },
+        x, dy);
+    squares.Store(mean);
+  } else {
+    Visit(
+        f, [&](V v, V g) HWY_ATTR { moments.Add(BaseOf<kBase>(v, slope), g); }, x, dy);
   }
-  dc[a.order] = sums[0];
+  moments.Store(sums);
+  const PolyRow row(a, c, mean);
+  V direct[5], pull[5];
+  float dweight = row.bias * sums[0];
+  for (int p = 1; p <= 4; ++p) {
+    const float factor = Normed(a.kind) ? static_cast<float>(p) / static_cast<float>(f) * row.rstd[p] * row.rstd[p] * sums[p] : 0;
+    direct[p] = hn::Set(d, weight * static_cast<float>(p) * row.scale[p]);
+    pull[p] = hn::Set(d, p <= a.order ? weight * row.scale[p] * factor : 0);
+    if (p > a.order) continue;
+    dweight += row.scale[p] * sums[p];
+    dc[a.order - p] += weight * row.rstd[p] * sums[p];
+  }
+  dc[a.order] += weight * sums[0];
   V dslope = zero;
   Map(
       f, dx,
@@ -212,35 +255,58 @@ void PolyRowBackward(const Activation& a, size_t f, const float* x, const float*
         return hn::IfThenElse(positive, du, hn::Mul(slope, du));
       },
       x, dy);
-  if (kBase == Base::kPRelu) dc[a.order + 1] = Sum(dslope);
+  if (kBase == Base::kPRelu) dc[a.order + 1] += Sum(dslope);
+  return dweight;
 }
 
-void ForwardRow(const Activation& a, size_t f, const float* x, const float* c, float* y) {
+template <class E>
+void ActivationRow(const Activation& a, size_t f, float weight, const E* x, const float* c, E* y) {
   switch (a.kind) {
+    case ActivationKind::kRelu:
+      return PointRow<ActivationKind::kRelu>(f, weight, x, y);
+    case ActivationKind::kRelu2:
+      return PointRow<ActivationKind::kRelu2>(f, weight, x, y);
+    case ActivationKind::kGelu:
+      return PointRow<ActivationKind::kGelu>(f, weight, x, y);
+    case ActivationKind::kSwiglu:
+      return SwigluRow(f, weight, x, y);
     case ActivationKind::kPolyNorm:
-      return PolyRowForward<Base::kIdentity>(a, f, x, c, y);
-    case ActivationKind::kPolyRelu:
-    case ActivationKind::kPolyReluNorm:
-      return PolyRowForward<Base::kRelu>(a, f, x, c, y);
+      return PolyRowForward<Base::kIdentity>(a, f, weight, x, c, y);
     case ActivationKind::kPolyPRelu:
-      return PolyRowForward<Base::kPRelu>(a, f, x, c, y);
-    default:
-      return PlainRow(a.kind, f, x, y);
+      return PolyRowForward<Base::kPRelu>(a, f, weight, x, c, y);
+    default:  // kPolyRelu, kPolyReluNorm
+      return PolyRowForward<Base::kRelu>(a, f, weight, x, c, y);
   }
 }
 
-void BackwardRow(const Activation& a, size_t f, const float* x, const float* c, const float* dy, float* dx, float* dc) {
+template <class E>
+float ActivationRowBackward(const Activation& a, size_t f, float weight, const E* x, const float* c, const E* dy, E* dx,
+                            float* dc) {
   switch (a.kind) {
+    case ActivationKind::kRelu:
+      return PointRowBackward<ActivationKind::kRelu>(f, weight, x, dy, dx);
+    case ActivationKind::kRelu2:
+      return PointRowBackward<ActivationKind::kRelu2>(f, weight, x, dy, dx);
+    case ActivationKind::kGelu:
+      return PointRowBackward<ActivationKind::kGelu>(f, weight, x, dy, dx);
+    case ActivationKind::kSwiglu:
+      return SwigluRowBackward(f, weight, x, dy, dx);
     case ActivationKind::kPolyNorm:
-      return PolyRowBackward<Base::kIdentity>(a, f, x, c, dy, dx, dc);
-    case ActivationKind::kPolyRelu:
-    case ActivationKind::kPolyReluNorm:
-      return PolyRowBackward<Base::kRelu>(a, f, x, c, dy, dx, dc);
+      return PolyRowBackward<Base::kIdentity>(a, f, weight, x, c, dy, dx, dc);
     case ActivationKind::kPolyPRelu:
-      return PolyRowBackward<Base::kPRelu>(a, f, x, c, dy, dx, dc);
-    default:
-      return PlainRowBackward(a.kind, f, x, dy, dx);
+      return PolyRowBackward<Base::kPRelu>(a, f, weight, x, c, dy, dx, dc);
+    default:  // kPolyRelu, kPolyReluNorm
+      return PolyRowBackward<Base::kRelu>(a, f, weight, x, c, dy, dx, dc);
   }
+}
+
+template <class E>
+cpu::ActivationRows<E> ActivationRowsOf() {
+  return {ActivationRow<E>, ActivationRowBackward<E>};
+}
+
+cpu::BothRows<cpu::ActivationRows> ActivationTables() {
+  return {ActivationRowsOf<float>(), ActivationRowsOf<BF16>()};
 }
 
 }  // namespace polymoe::HWY_NAMESPACE
@@ -248,13 +314,17 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace polymoe {
-HWY_EXPORT(ForwardRow);
-HWY_EXPORT(BackwardRow);
+HWY_EXPORT(ActivationTables);
 
 namespace cpu {
 namespace {
 
 constexpr int64_t kRows = 16;  // rows a task
+
+template <class E>
+ActivationRows<E> RowsFor() {
+  return std::get<ActivationRows<E>>(HWY_DYNAMIC_DISPATCH(ActivationTables)());
+}
 
 // Group of row r; `hint` is the group of an earlier row.
 int GroupOf(RowGroups groups, int64_t r, int hint) {
@@ -262,44 +332,59 @@ int GroupOf(RowGroups groups, int64_t r, int hint) {
   return hint;
 }
 
+float WeightOf(RowWeights weights, int64_t r) {
+  return weights.weights == nullptr ? 1 : weights.weights[weights.source[r]];
+}
+
 }  // namespace
 
-void ActivationForward(const Activation& activation, RowGroups groups, int f, const float* x, const float* c,
-                       int coefficient_stride, float* y) {
-  const auto row = HWY_DYNAMIC_DISPATCH(ForwardRow);
+template <class E>
+void ActivationForward(const Activation& activation, RowGroups groups, int f, const E* x, const float* c, int coefficient_stride,
+                       RowWeights weights, E* y) {
+  const auto row = RowsFor<E>().forward;
   const int64_t width = activation.gated() ? 2 * f : f;
   ParallelBlocks(groups.rows(), kRows, [&](int64_t begin, int64_t end) {
     int group = 0;
     for (int64_t r = begin; r < end; ++r) {
       group = GroupOf(groups, r, group);
-      row(activation, f, x + r * width, c + int64_t{group} * coefficient_stride, y + r * f);
+      row(activation, f, WeightOf(weights, r), x + r * width, c + int64_t{group} * coefficient_stride, y + r * f);
     }
   });
 }
 
-void ActivationBackward(const Activation& activation, RowGroups groups, int f, const float* x, const float* c,
-                        int coefficient_stride, const float* dy, float* dx, float* dc) {
-  const auto row = HWY_DYNAMIC_DISPATCH(BackwardRow);
+template <class E>
+void ActivationBackward(const Activation& activation, RowGroups groups, int f, const E* x, const float* c, int coefficient_stride,
+                        RowWeights weights, const E* dy, E* dx, float* dweights, float* dc) {
+  const auto row = RowsFor<E>().backward;
   const int64_t width = activation.gated() ? 2 * f : f;
   const int count = activation.coefficient_count();
-  // Each row's share of dc by itself, added in the order of the rows.
-  float* shares = ThreadScratch<float>(int64_t{groups.rows()} * count);
+  // Shares of dc: block b's part of group g has the one at b + g, which no other pair of them has, as both rise with the rows.
+  const int64_t blocks = (groups.rows() + kRows - 1) / kRows, size = (blocks + groups.count) * count;
+  float* shares = ThreadScratch<float>(size);
+  std::fill_n(shares, size, 0.0f);
   ParallelBlocks(groups.rows(), kRows, [&](int64_t begin, int64_t end) {
     int group = 0;
     for (int64_t r = begin; r < end; ++r) {
       group = GroupOf(groups, r, group);
-      row(activation, f, x + r * width, c + int64_t{group} * coefficient_stride, dy + r * f, dx + r * width, shares + r * count);
+      const float dweight = row(activation, f, WeightOf(weights, r), x + r * width, c + int64_t{group} * coefficient_stride,
+                                dy + r * f, dx + r * width, shares + (begin / kRows + group) * count);
+      if (weights.weights != nullptr) dweights[weights.source[r]] = dweight;
     }
   });
-  if (count == 0) return;
-  for (int g = 0; g < groups.count; ++g) {
+  for (int64_t g = 0; g < groups.count && count > 0; ++g) {
+    if (groups.offsets[g] == groups.offsets[g + 1]) continue;
     double sums[6] = {};
-    for (int64_t r = groups.offsets[g]; r < groups.offsets[g + 1]; ++r) {
-      for (int i = 0; i < count; ++i) sums[i] += shares[r * count + i];
+    for (int64_t b = groups.offsets[g] / kRows; b <= (groups.offsets[g + 1] - 1) / kRows; ++b) {
+      for (int i = 0; i < count; ++i) sums[i] += shares[(b + g) * count + i];
     }
-    for (int i = 0; i < count; ++i) dc[int64_t{g} * coefficient_stride + i] += static_cast<float>(sums[i]);
+    for (int i = 0; i < count; ++i) dc[g * coefficient_stride + i] += static_cast<float>(sums[i]);
   }
 }
+
+template decltype(ActivationForward<float>) ActivationForward<float>;
+template decltype(ActivationForward<BF16>) ActivationForward<BF16>;
+template decltype(ActivationBackward<float>) ActivationBackward<float>;
+template decltype(ActivationBackward<BF16>) ActivationBackward<BF16>;
 
 }  // namespace cpu
 }  // namespace polymoe

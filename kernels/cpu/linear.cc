@@ -1,52 +1,233 @@
-// Matrix products through oneDNN's sgemm, which is the same call in oneDNN 2.6 (Debian 12) and 3.x (Debian 13). It uses all OpenMP
-// threads outside a parallel region and the calling thread inside one.
-#include <dnnl.h>
+// Linear layers over grouped rows: which thread computes what, and in which blocks. An element of a result is computed by one thread
+// over blocks of depth that depend on the shape alone, so the number of threads does not show in it.
+#include <omp.h>
 
-#include "common/check.h"
+#include <algorithm>
+
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/parallel.h"
 
 namespace polymoe::cpu {
+namespace {
 
-void Gemm(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-          int64_t ldb, float beta, float* c, int64_t ldc) {
-  if (m == 0 || n == 0) return;
-  const dnnl_status_t status = dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
-  POLYMOE_CHECK(status == dnnl_success, "dnnl_sgemm %c%c m=%ld n=%ld k=%ld: status %d", transpose_a, transpose_b,
-                static_cast<long>(m), static_cast<long>(n), static_cast<long>(k), static_cast<int>(status));
-}
+constexpr int64_t kBlockUnits = 128 * 1024;  // of the packed right operand: half of a 1 MiB L2
+constexpr int kRowBlock = 960;               // rows that use a packed block before the next is packed
+constexpr int kWeightUnits = 256;            // of depth a block in a weight gradient
+constexpr int kWeightStrips = 8;             // packed at a time there: whole cache lines of the left operand
 
-void LinearForward(int m, int n, int k, const float* x, const float* w, float* y) {
-  Gemm('N', 'T', m, n, k, x, k, w, k, 0, y, n);
-}
+// One thread's part of `total`, in multiples of `step`.
+struct Share {
+  int64_t begin, end;
+  Share(int64_t total, int64_t step, int part, int parts)
+      : begin(Cut(total, step, part, parts)), end(Cut(total, step, part + 1, parts)) {}
+  static int64_t Cut(int64_t total, int64_t step, int part, int parts) {
+    return part == parts ? total : total * part / parts / step * step;
+  }
+};
 
-void LinearBackwardInput(int m, int n, int k, const float* dy, const float* w, float* dx, bool accumulate) {
-  Gemm('N', 'N', m, k, n, dy, n, w, k, accumulate ? 1 : 0, dx, k);
-}
+enum class Weight { kColumns, kDepth };  // rows of w are columns of the result (forward), or its depth (input gradient)
 
-void LinearBackwardWeight(int m, int n, int k, const float* dy, const float* x, float* dw) {
-  if (m > 0) Gemm('T', 'N', n, k, m, dy, n, x, k, 1, dw, k);
-}
+template <class E>
+struct RowProduct {
+  int depth, cols;
+  const E* a;
+  const int32_t* rows;  // gather of a, or null
+  const E* w;           // [groups][cols, depth] or [groups][depth, cols]
+  Weight layout;
+  Target target;
 
-void GroupedLinearForward(RowGroups groups, int n, int k, const float* x, const float* w, float* y) {
-  for (int64_t g = 0; g < groups.count; ++g) {
-    const int64_t begin = groups.offsets[g];
-    LinearForward(static_cast<int>(groups.offsets[g + 1] - begin), n, k, x + begin * k, w + g * n * k, y + begin * n);
+  // Rows [begin, end), all of group g, and columns [first, last).
+  void Run(int g, int64_t begin, int64_t end, int first, int last) const;
+
+ private:
+  void Pack(int g, int from, int block_depth, int column, int count, Unit* packed) const;
+  Target Of(int64_t row, int column, int from, int block_depth, float* partial, int count) const;
+};
+
+template <class E>
+void RowProduct<E>::Pack(int g, int from, int block_depth, int column, int count, Unit* packed) const {
+  const int width = Gemm<E>().panel;
+  const E* weight = w + int64_t{g} * cols * depth;
+  if (layout == Weight::kColumns) {
+    PackRows(count, block_depth, weight + int64_t{column} * depth + from, depth, width, packed);
+  } else {
+    PackDepth(count, block_depth, weight + int64_t{from} * cols + column, cols, nullptr, width, packed);
   }
 }
 
-void GroupedLinearBackwardInput(RowGroups groups, int n, int k, const float* dy, const float* w, float* dx) {
-  for (int64_t g = 0; g < groups.count; ++g) {
-    const int64_t begin = groups.offsets[g];
-    LinearBackwardInput(static_cast<int>(groups.offsets[g + 1] - begin), n, k, dy + begin * n, w + g * n * k, dx + begin * k,
-                        false);
+// Sums over the blocks of depth before this one come in as a residual: from the result itself, or from `partial` where the result is
+// rounded, which only the whole sum may be.
+template <class E>
+Target RowProduct<E>::Of(int64_t row, int column, int from, int block_depth, float* partial, int count) const {
+  const bool first = from == 0, last = from + block_depth == depth;
+  const int64_t at = row * target.ld + column;
+  Target t = target;
+  if (target.rounded && !last) {
+    t = {.out = partial, .ld = count, .rounded = false};
+  } else {
+    t.out = target.rounded ? static_cast<void*>(static_cast<E*>(target.out) + at) : static_cast<float*>(target.out) + at;
+  }
+  if (first) {
+    t.residual = target.residual == nullptr ? nullptr : target.residual + row * target.residual_ld + column;
+    t.residual_ld = target.residual_ld;
+  } else {
+    t.residual = target.rounded ? partial : static_cast<const float*>(t.out);
+    t.residual_ld = target.rounded ? count : target.ld;
+  }
+  return t;
+}
+
+template <class E>
+void RowProduct<E>::Run(int g, int64_t begin, int64_t end, int first, int last) const {
+  const auto& gemm = Gemm<E>();
+  const int max_depth = kMaxUnits * kUnitElements<E>, units = Units<E>(std::min(depth, max_depth));
+  const int block_cols = static_cast<int>(std::max<int64_t>(gemm.panel, kBlockUnits / units / gemm.panel * gemm.panel));
+  Unit* packed = ThreadScratch<Unit>(int64_t{units} * block_cols);
+  float* partial = target.rounded && depth > max_depth ? ThreadScratch<float>(int64_t{kRowBlock} * block_cols) : nullptr;
+  for (int64_t row = begin; row < end; row += kRowBlock) {
+    const int rows_here = static_cast<int>(std::min<int64_t>(kRowBlock, end - row));
+    for (int column = first; column < last; column += block_cols) {
+      const int count = std::min(block_cols, last - column);
+      for (int from = 0; from < depth; from += max_depth) {
+        const int block_depth = std::min(max_depth, depth - from);
+        Pack(g, from, block_depth, column, count, packed);
+        gemm.rows_times(rows_here, rows == nullptr ? a + row * depth + from : a + from, depth,
+                        rows == nullptr ? nullptr : rows + row, block_depth, packed, Units<E>(block_depth), count,
+                        Of(row, column, from, block_depth, partial, count));
+      }
+    }
   }
 }
 
-void GroupedLinearBackwardWeight(RowGroups groups, int n, int k, const float* dy, const float* x, float* dw) {
-  for (int64_t g = 0; g < groups.count; ++g) {
-    const int64_t begin = groups.offsets[g];
-    LinearBackwardWeight(static_cast<int>(groups.offsets[g + 1] - begin), n, k, dy + begin * n, x + begin * k, dw + g * n * k);
+// Threads share out the rows evenly, whatever groups they belong to; or the columns, when few rows would not pay for each thread's packing
+// of the same large weight.
+template <class E>
+void RunRows(RowGroups groups, const RowProduct<E>& product) {
+  const int64_t rows = groups.rows();
+  if (rows == 0 || product.cols == 0) return;
+#pragma omp parallel
+  {
+    const int part = omp_get_thread_num(), parts = omp_get_num_threads();
+    const bool by_columns = groups.count == 1 && product.cols >= rows;
+    const Share share(rows, Gemm<E>().strip, by_columns ? 0 : part, by_columns ? 1 : parts);
+    const Share columns(product.cols, Gemm<E>().panel, by_columns ? part : 0, by_columns ? parts : 1);
+    for (int g = 0; g < groups.count; ++g) {
+      const int64_t begin = std::max<int64_t>(share.begin, groups.offsets[g]),
+                    end = std::min<int64_t>(share.end, groups.offsets[g + 1]);
+      if (begin < end) product.Run(g, begin, end, static_cast<int>(columns.begin), static_cast<int>(columns.end));
+    }
   }
 }
+
+template <class E>
+struct WeightGradient {
+  int n, k;
+  const E* dy;
+  const int32_t* dy_rows;
+  const E* x;
+  const int32_t* x_rows;
+  float* dw;
+
+  // Strips [first, last) of dw[g], over rows [begin, end).
+  void Run(int g, int64_t begin, int64_t end, int64_t first, int64_t last) const;
+
+ private:
+  // One block of depth and of columns: x is packed, dy is packed a few strips at a time.
+  void Block(int g, int64_t row, int depth, int column, int cols, int64_t first, int64_t last) const;
+};
+
+template <class E>
+void WeightGradient<E>::Block(int g, int64_t row, int depth, int column, int cols, int64_t first, int64_t last) const {
+  const auto& gemm = Gemm<E>();
+  const int units = Units<E>(depth);
+  // Whole panels and strips: the tail of the last ones is zeros.
+  const int64_t right_size = int64_t{units} * (cols + gemm.panel), left_size = int64_t{units} * kWeightStrips * gemm.strip;
+  Unit* right = ThreadScratch<Unit>(right_size + left_size);
+  Unit* left = right + right_size;
+  PackDepth(cols, depth, (x_rows == nullptr ? x + row * k : x) + column, k, x_rows == nullptr ? nullptr : x_rows + row, gemm.panel,
+            right);
+  for (int64_t strip = first; strip < last; strip += kWeightStrips) {
+    const int64_t from = strip * gemm.strip, to = std::min<int64_t>(n, std::min(last, strip + kWeightStrips) * gemm.strip);
+    const int count = static_cast<int>(to - from);
+    PackDepth(count, depth, (dy_rows == nullptr ? dy + row * n : dy) + from, n, dy_rows == nullptr ? nullptr : dy_rows + row,
+              gemm.strip, left);
+    float* out = dw + (int64_t{g} * n + from) * k + column;
+    gemm.strips_times(count, left, units, right, cols, {.out = out, .ld = k, .residual = out, .residual_ld = k});
+  }
+}
+
+template <class E>
+void WeightGradient<E>::Run(int g, int64_t begin, int64_t end, int64_t first, int64_t last) const {
+  const int block_depth = kWeightUnits * kUnitElements<E>;
+  const int panel = Gemm<E>().panel, block_cols = static_cast<int>(kBlockUnits / kWeightUnits / panel * panel);
+  for (int64_t row = begin; row < end; row += block_depth) {
+    const int depth = static_cast<int>(std::min<int64_t>(block_depth, end - row));
+    for (int column = 0; column < k; column += block_cols)
+      Block(g, row, depth, column, std::min(block_cols, k - column), first, last);
+  }
+}
+
+// Threads share out the strips of all weights, each strip as heavy as its group has rows.
+template <class E>
+void RunWeights(RowGroups groups, const WeightGradient<E>& gradient) {
+  if (groups.rows() == 0 || gradient.n == 0 || gradient.k == 0) return;
+  const int64_t strips = (gradient.n + Gemm<E>().strip - 1) / Gemm<E>().strip, work = strips * groups.rows();
+#pragma omp parallel
+  {
+    const Share share(work, 1, omp_get_thread_num(), omp_get_num_threads());
+    int64_t before = 0;
+    for (int g = 0; g < groups.count; ++g) {
+      const int64_t rows = groups.offsets[g + 1] - groups.offsets[g];
+      if (rows == 0) continue;
+      // The strips whose first row of work lies in the share.
+      const auto strip_at = [&](int64_t at) { return std::clamp<int64_t>((at - before + rows - 1) / rows, 0, strips); };
+      const int64_t first = share.begin <= before ? 0 : strip_at(share.begin);
+      const int64_t last = share.end <= before ? 0 : strip_at(share.end);
+      if (first < last) gradient.Run(g, groups.offsets[g], groups.offsets[g + 1], first, last);
+      before += rows * strips;
+    }
+  }
+}
+
+}  // namespace
+
+template <class E>
+void Linear(RowGroups groups, int n, int k, const E* x, const int32_t* rows, const E* w, E* y) {
+  RunRows<E>(groups, {k, n, x, rows, w, Weight::kColumns, {.out = y, .ld = n, .rounded = sizeof(E) < sizeof(float)}});
+}
+
+template <class E>
+void LinearFp32(RowGroups groups, int n, int k, const E* x, const E* w, const float* residual, float* y) {
+  RunRows<E>(groups, {k, n, x, nullptr, w, Weight::kColumns, {.out = y, .ld = n, .residual = residual, .residual_ld = n}});
+}
+
+template <class E>
+void LinearBackwardInput(RowGroups groups, int n, int k, const E* dy, const int32_t* rows, const E* w, E* dx) {
+  RunRows<E>(groups, {n, k, dy, rows, w, Weight::kDepth, {.out = dx, .ld = k, .rounded = sizeof(E) < sizeof(float)}});
+}
+
+template <class E>
+void LinearBackwardInputFp32(RowGroups groups, int n, int k, const E* dy, const E* w, bool accumulate, float* dx) {
+  RunRows<E>(groups,
+             {n, k, dy, nullptr, w, Weight::kDepth, {.out = dx, .ld = k, .residual = accumulate ? dx : nullptr, .residual_ld = k}});
+}
+
+template <class E>
+void LinearBackwardWeight(RowGroups groups, int n, int k, const E* dy, const int32_t* dy_rows, const E* x, const int32_t* x_rows,
+                          float* dw) {
+  RunWeights<E>(groups, {n, k, dy, dy_rows, x, x_rows, dw});
+}
+
+template void Linear(RowGroups, int, int, const float*, const int32_t*, const float*, float*);
+template void Linear(RowGroups, int, int, const BF16*, const int32_t*, const BF16*, BF16*);
+template void LinearFp32(RowGroups, int, int, const float*, const float*, const float*, float*);
+template void LinearFp32(RowGroups, int, int, const BF16*, const BF16*, const float*, float*);
+template void LinearBackwardInput(RowGroups, int, int, const float*, const int32_t*, const float*, float*);
+template void LinearBackwardInput(RowGroups, int, int, const BF16*, const int32_t*, const BF16*, BF16*);
+template void LinearBackwardInputFp32(RowGroups, int, int, const float*, const float*, bool, float*);
+template void LinearBackwardInputFp32(RowGroups, int, int, const BF16*, const BF16*, bool, float*);
+template void LinearBackwardWeight(RowGroups, int, int, const float*, const int32_t*, const float*, const int32_t*, float*);
+template void LinearBackwardWeight(RowGroups, int, int, const BF16*, const int32_t*, const BF16*, const int32_t*, float*);
 
 }  // namespace polymoe::cpu

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace polymoe::cpu {
@@ -23,12 +24,16 @@ void ParallelBlocks(int64_t count, int64_t block, const F& f) {
   ParallelFor((count + block - 1) / block, [&](int64_t i) { f(i * block, std::min(count, (i + 1) * block)); });
 }
 
-// Memory for one call, kept by the thread that asks: it grows to the largest need once.
-template <class T>
+// Memory for one call, at the start of a cache line, kept by the thread that asks: it grows to the largest need once. Who needs several
+// pieces of one type gives each a slot.
+template <class T, int kSlot = 0>
 T* ThreadScratch(size_t count) {
+  constexpr size_t kLine = 64;
   thread_local std::vector<T> buffer;
-  if (buffer.size() < count) buffer.resize(count);
-  return buffer.data();
+  if (buffer.size() < count + kLine / sizeof(T)) buffer.resize(count + kLine / sizeof(T));
+  void* start = buffer.data();
+  size_t space = buffer.size() * sizeof(T);
+  return static_cast<T*>(std::align(kLine, count * sizeof(T), start, space));
 }
 
 }  // namespace polymoe::cpu

@@ -1,4 +1,4 @@
-// Loops over rows of floats for Highway kernels: full vectors, then one partial vector through a small buffer, so that nothing is read
+// Loops over rows of fp32 or bf16 for Highway kernels, in fp32 vectors: full vectors, then one partial vector, so that nothing is read
 // or written past the end on any target. Included once a target (see hwy/foreach_target.h).
 #if defined(POLYMOE_KERNELS_CPU_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef POLYMOE_KERNELS_CPU_SIMD_INL_H_
@@ -7,10 +7,13 @@
 #define POLYMOE_KERNELS_CPU_SIMD_INL_H_
 #endif
 
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <cstddef>
 #include <cstring>
+
+#include "kernels/bf16.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace polymoe::HWY_NAMESPACE {
@@ -18,43 +21,93 @@ namespace polymoe::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
+using Words = hn::RebindToUnsigned<D>;
+using Halves = hn::Rebind<uint16_t, D>;  // as many lanes as D
 
-// The first n < Lanes floats at p, zeros behind them.
-HWY_INLINE V LoadPart(const float* p, size_t n) {
-  HWY_ALIGN float buffer[HWY_MAX_BYTES / sizeof(float)] = {};
-  std::memcpy(buffer, p, n * sizeof(float));
-  return hn::Load(D(), buffer);
+HWY_INLINE V Widen(hn::Vec<Halves> bits) {
+  return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(Words(), bits)));
 }
 
-HWY_INLINE void StorePart(V v, float* p, size_t n) {
-  HWY_ALIGN float buffer[HWY_MAX_BYTES / sizeof(float)];
-  hn::Store(v, D(), buffer);
-  std::memcpy(p, buffer, n * sizeof(float));
+// To the nearest, ties to even; a NaN stays one (BF16's constructor, for a vector).
+HWY_INLINE hn::Vec<Halves> Narrow(V v) {
+  const Words d;
+  const auto bits = hn::BitCast(d, v), upper = hn::ShiftRight<16>(bits);
+  const auto bias = hn::Add(hn::And(upper, hn::Set(d, 1)), hn::Set(d, 0x7fff));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, bias));
+  const auto nan = hn::Or(upper, hn::Set(d, 0x40));
+  return hn::TruncateTo(Halves(), hn::IfThenElse(hn::RebindMask(d, hn::IsNaN(v)), nan, rounded));
+}
+
+// The first n < Lanes elements at p, zeros behind them.
+template <class Tag, class T>
+HWY_INLINE hn::Vec<Tag> LoadFirst(Tag d, const T* p, size_t n) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  return hn::MaskedLoad(hn::FirstN(d, n), d, p);  // does not touch what is masked out; other targets' may
+#else
+  HWY_ALIGN T buffer[HWY_MAX_BYTES / sizeof(T)] = {};
+  std::memcpy(buffer, p, n * sizeof(T));
+  return hn::Load(d, buffer);
+#endif
+}
+
+template <class Tag, class T>
+HWY_INLINE void StoreFirst(hn::Vec<Tag> v, Tag d, T* p, size_t n) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+#else
+  HWY_ALIGN T buffer[HWY_MAX_BYTES / sizeof(T)];
+  hn::Store(v, d, buffer);
+  std::memcpy(p, buffer, n * sizeof(T));
+#endif
+}
+
+// How the vector at some place of a row is loaded and stored: all lanes, or the first n.
+struct AllLanes {
+  HWY_INLINE V Load(const float* p) const { return hn::LoadU(D(), p); }
+  HWY_INLINE V Load(const BF16* p) const { return Widen(hn::LoadU(Halves(), &p->bits)); }
+  HWY_INLINE void Store(V v, float* p) const { hn::StoreU(v, D(), p); }
+  HWY_INLINE void Store(V v, BF16* p) const { hn::StoreU(Narrow(v), Halves(), &p->bits); }
+};
+
+struct FirstLanes {
+  size_t n;
+
+  HWY_INLINE V Load(const float* p) const { return LoadFirst(D(), p, n); }
+  HWY_INLINE V Load(const BF16* p) const { return Widen(LoadFirst(Halves(), &p->bits, n)); }
+  HWY_INLINE void Store(V v, float* p) const { StoreFirst(v, D(), p, n); }
+  HWY_INLINE void Store(V v, BF16* p) const { StoreFirst(Narrow(v), Halves(), &p->bits, n); }
+};
+
+// f(lanes, j) for the vectors of a row of n elements. f loads and stores with `lanes` at its pointers + j; absent lanes of the last
+// vector are loaded as zeros, which must not change sums.
+template <class F>
+HWY_INLINE void ForVectors(size_t n, const F& f) {
+  const size_t lanes = hn::Lanes(D());
+  size_t j = 0;
+  for (; j + lanes <= n; j += lanes) f(AllLanes(), j);
+  if (j < n) f(FirstLanes{n - j}, j);
 }
 
 // out[j] = f(a[j], b[j], ...). `out` may be any of the inputs.
-template <class F, class... In>
-HWY_INLINE void Map(size_t n, float* out, const F& f, const In*... in) {
-  const D d;
-  const size_t lanes = hn::Lanes(d);
-  size_t j = 0;
-  for (; j + lanes <= n; j += lanes) hn::StoreU(f(hn::LoadU(d, in + j)...), d, out + j);
-  if (j < n) StorePart(f(LoadPart(in + j, n - j)...), out + j, n - j);
+template <class F, class Out, class... In>
+HWY_INLINE void Map(size_t n, Out* out, const F& f, const In*... in) {
+  ForVectors(n, [&](auto lanes, size_t j) HWY_ATTR { lanes.Store(f(lanes.Load(in + j)...), out + j); });
 }
 
-// f(a[j], b[j], ...) for its side effects, such as sums in registers. Absent lanes of the last vector are zeros: f must turn zeros
-// into nothing.
+// f(a[j], b[j], ...) for its side effects, such as sums in registers.
 template <class F, class... In>
 HWY_INLINE void Visit(size_t n, const F& f, const In*... in) {
-  const D d;
-  const size_t lanes = hn::Lanes(d);
-  size_t j = 0;
-  for (; j + lanes <= n; j += lanes) f(hn::LoadU(d, in + j)...);
-  if (j < n) f(LoadPart(in + j, n - j)...);
+  ForVectors(n, [&](auto lanes, size_t j) HWY_ATTR { f(lanes.Load(in + j)...); });
 }
 
 HWY_INLINE float Sum(V v) {
   return hn::GetLane(hn::SumOfLanes(D(), v));
+}
+
+// Highway's is right up to 104, beyond which all is infinite, and makes a NaN 0.
+HWY_INLINE V Exp(V x) {
+  const D d;
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, hn::Min(x, hn::Set(d, 104.0f))));
 }
 
 }  // namespace polymoe::HWY_NAMESPACE

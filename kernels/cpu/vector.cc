@@ -1,8 +1,9 @@
-// Cross entropy, AdamW and sums over flat buffers.
+// Cross entropy, AdamW and other work on flat buffers.
 #include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
 
 // Everything below is compiled once a target; the order of these lines matters.
 // clang-format off
@@ -10,43 +11,67 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/vector.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 #include "kernels/cpu/simd-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace polymoe::HWY_NAMESPACE {
 
-float SumExp(size_t n, float peak, const float* x) {
+// The largest of x[0, n), n > 0, NaN aside.
+HWY_INLINE float Largest(size_t n, const float* x) {
   const D d;
+  const size_t lanes = hn::Lanes(d);
+  if (n < lanes) return *std::max_element(x, x + n);
+  V peak = hn::LoadU(d, x);
+  for (size_t j = lanes; j + lanes <= n; j += lanes) peak = hn::Max(peak, hn::LoadU(d, x + j));
+  peak = hn::Max(peak, hn::LoadU(d, x + n - lanes));  // some for the second time
+  return hn::GetLane(hn::MaxOfLanes(d, peak));
+}
+
+// Sum of exp(x - peak)
+HWY_INLINE float SumExp(size_t n, float peak, const float* x) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
   const V shift = hn::Set(d, peak);
   V total = hn::Zero(d);
-  const size_t lanes = hn::Lanes(d);
   size_t j = 0;
-  for (; j + lanes <= n; j += lanes) total = hn::Add(total, hn::Exp(d, hn::Sub(hn::LoadU(d, x + j), shift)));
+  for (; j + lanes <= n; j += lanes) total = hn::Add(total, Exp(hn::Sub(hn::LoadU(d, x + j), shift)));
   float sum = Sum(total);
   for (; j < n; ++j) sum += std::exp(x[j] - peak);
   return sum;
 }
 
-// Loss of one row; its gradient to dlogits (may be logits) unless that is null.
-float CrossEntropyRow(size_t v, const float* logits, int32_t target, float scale, float* dlogits) {
-  const D d;
-  float peak = logits[0];
-  for (size_t j = 1; j < v; ++j) peak = peak < logits[j] ? logits[j] : peak;
-  const float sum = SumExp(v, peak, logits), lse = peak + std::log(sum), loss = lse - logits[target];
+// Log-sum-exp in blocks that stay in L1, so that the row comes from memory once.
+HWY_INLINE float LogSumExp(size_t n, const float* x) {
+  constexpr size_t kBlock = 2048;
+  float peak = x[0], sum = 0;
+  for (size_t begin = 0; begin < n; begin += kBlock) {
+    const size_t size = n - begin < kBlock ? n - begin : kBlock;
+    const float higher = std::fmax(peak, Largest(size, x + begin));
+    if (higher > peak) {
+      sum *= std::exp(peak - higher);
+      peak = higher;
+    }
+    sum += SumExp(size, peak, x + begin);
+  }
+  return peak + std::log(sum);
+}
+
+template <class E>
+float CrossEntropyRow(size_t v, const float* logits, int32_t target, float scale, E* dlogits) {
+  const float lse = LogSumExp(v, logits), loss = lse - logits[target];
   if (dlogits != nullptr) {
-    const V shift = hn::Set(d, lse), s = hn::Set(d, scale);
+    const V shift = hn::Set(D(), lse), s = hn::Set(D(), scale);
     Map(
-        v, dlogits, [&](V x) HWY_ATTR { return hn::Mul(hn::Exp(d, hn::Sub(x, shift)), s); }, logits);
-    dlogits[target] -= scale;
+        v, dlogits, [&](V x) HWY_ATTR { return hn::Mul(Exp(hn::Sub(x, shift)), s); }, logits);
+    dlogits[target] = static_cast<E>(std::expm1(-loss) * scale);
   }
   return loss;
 }
 
-void AddBlock(size_t n, const float* x, float* y) {
+void RoundBlock(size_t n, const float* x, BF16* y) {
   Map(
-      n, y, [](V a, V b) HWY_ATTR { return hn::Add(a, b); }, y, x);
+      n, y, [](V v) HWY_ATTR { return v; }, x);
 }
 
 float SquaresBlock(size_t n, const float* x) {
@@ -56,28 +81,33 @@ float SquaresBlock(size_t n, const float* x) {
   return Sum(sum);
 }
 
-void AdamWBlock(size_t n, const AdamWParams& a, const float* grad, float* p, float* m, float* v) {
+void AdamWBlock(size_t n, const AdamWParams& a, float* grad, float* p, float* m, float* v, BF16* rounded) {
   const D d;
   const V b1 = hn::Set(d, a.beta1), c1 = hn::Set(d, static_cast<float>(1.0 - a.beta1)), b2 = hn::Set(d, a.beta2);
   const V c2 = hn::Set(d, static_cast<float>(1.0 - a.beta2)), scale = hn::Set(d, a.grad_scale), epsilon = hn::Set(d, a.epsilon);
   const V step = hn::Set(d, a.learning_rate / a.bias_correction1), inverse2 = hn::Set(d, 1.0f / a.bias_correction2);
-  const V keep = hn::Set(d, 1.0f - a.learning_rate * a.weight_decay);
-  Map(
-      n, m, [&](V old, V g) HWY_ATTR { return hn::MulAdd(b1, old, hn::Mul(c1, hn::Mul(g, scale))); }, m, grad);
-  Map(
-      n, v,
-      [&](V old, V g) HWY_ATTR {
-        const V scaled = hn::Mul(g, scale);
-        return hn::MulAdd(b2, old, hn::Mul(c2, hn::Mul(scaled, scaled)));
-      },
-      v, grad);
-  Map(
-      n, p,
-      [&](V old, V first, V second) HWY_ATTR {
-        const V divisor = hn::Add(hn::Sqrt(hn::Mul(second, inverse2)), epsilon);
-        return hn::Sub(hn::Mul(old, keep), hn::Div(hn::Mul(step, first), divisor));
-      },
-      p, m, v);
+  const V keep = hn::Set(d, 1.0f - a.learning_rate * a.weight_decay), zero = hn::Zero(d);
+  ForVectors(n, [&](auto lanes, size_t j) HWY_ATTR {
+    const V g = hn::Mul(lanes.Load(grad + j), scale);
+    const V first = hn::MulAdd(b1, lanes.Load(m + j), hn::Mul(c1, g));
+    const V second = hn::MulAdd(b2, lanes.Load(v + j), hn::Mul(c2, hn::Mul(g, g)));
+    const V divisor = hn::Add(hn::Sqrt(hn::Mul(second, inverse2)), epsilon);
+    const V updated = hn::Sub(hn::Mul(lanes.Load(p + j), keep), hn::Div(hn::Mul(step, first), divisor));
+    lanes.Store(zero, grad + j);
+    lanes.Store(first, m + j);
+    lanes.Store(second, v + j);
+    lanes.Store(updated, p + j);
+    if (rounded != nullptr) lanes.Store(updated, rounded + j);
+  });
+}
+
+template <class E>
+cpu::VectorRows<E> VectorRowsOf() {
+  return {CrossEntropyRow<E>, RoundBlock, SquaresBlock, AdamWBlock};
+}
+
+cpu::BothRows<cpu::VectorRows> VectorTables() {
+  return {VectorRowsOf<float>(), VectorRowsOf<BF16>()};
 }
 
 }  // namespace polymoe::HWY_NAMESPACE
@@ -85,31 +115,34 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace polymoe {
-HWY_EXPORT(CrossEntropyRow);
-HWY_EXPORT(AddBlock);
-HWY_EXPORT(SquaresBlock);
-HWY_EXPORT(AdamWBlock);
+HWY_EXPORT(VectorTables);
 
 namespace cpu {
 namespace {
 
-constexpr int64_t kBlock = 8192;  // floats: fits a block of each of AdamW's four arrays into L2
+constexpr int64_t kBlock = 8192;  // floats of a task
+
+template <class E>
+VectorRows<E> RowsFor() {
+  return std::get<VectorRows<E>>(HWY_DYNAMIC_DISPATCH(VectorTables)());
+}
 
 }  // namespace
 
-void CrossEntropy(int n, int v, const float* logits, const int32_t* targets, float scale, float* losses, float* dlogits) {
-  const auto row = HWY_DYNAMIC_DISPATCH(CrossEntropyRow);
+template <class E>
+void CrossEntropy(int n, int v, const float* logits, const int32_t* targets, float scale, float* losses, E* dlogits) {
+  const auto row = RowsFor<E>().cross_entropy;
   ParallelFor(
       n, [&](int64_t i) { losses[i] = row(v, logits + i * v, targets[i], scale, dlogits == nullptr ? nullptr : dlogits + i * v); });
 }
 
-void Add(int64_t n, const float* x, float* y) {
-  const auto block = HWY_DYNAMIC_DISPATCH(AddBlock);
+void Round(int64_t n, const float* x, BF16* y) {
+  const auto block = RowsFor<float>().round;
   ParallelBlocks(n, kBlock, [&](int64_t begin, int64_t end) { block(end - begin, x + begin, y + begin); });
 }
 
 double SumSquares(int64_t n, const float* x) {
-  const auto block = HWY_DYNAMIC_DISPATCH(SquaresBlock);
+  const auto block = RowsFor<float>().squares;
   // 512 floats are summed in fp32 lanes, the blocks in fp64 and in order.
   constexpr int64_t kSum = 512;
   const int64_t blocks = (n + kSum - 1) / kSum;
@@ -120,11 +153,15 @@ double SumSquares(int64_t n, const float* x) {
   return sum;
 }
 
-void AdamW(int64_t n, const AdamWParams& params, const float* grad, float* p, float* m, float* v) {
-  const auto block = HWY_DYNAMIC_DISPATCH(AdamWBlock);
-  ParallelBlocks(n, kBlock,
-                 [&](int64_t begin, int64_t end) { block(end - begin, params, grad + begin, p + begin, m + begin, v + begin); });
+void AdamW(int64_t n, const AdamWParams& params, float* grad, float* p, float* m, float* v, BF16* rounded) {
+  const auto block = RowsFor<float>().adamw;
+  ParallelBlocks(n, kBlock, [&](int64_t begin, int64_t end) {
+    block(end - begin, params, grad + begin, p + begin, m + begin, v + begin, rounded == nullptr ? nullptr : rounded + begin);
+  });
 }
+
+template decltype(CrossEntropy<float>) CrossEntropy<float>;
+template decltype(CrossEntropy<BF16>) CrossEntropy<BF16>;
 
 }  // namespace cpu
 }  // namespace polymoe

@@ -1,4 +1,4 @@
-// Softmax cross entropy, and the optimiser's arithmetic.
+// Softmax cross entropy, and the optimiser's arithmetic. T is float or double, E double, float or BF16.
 #ifndef POLYMOE_KERNELS_REF_LOSS_H_
 #define POLYMOE_KERNELS_REF_LOSS_H_
 
@@ -10,8 +10,8 @@
 
 namespace polymoe::ref {
 
-template <typename T>
-void CrossEntropy(int n, int v, const T* logits, const int32_t* targets, T scale, T* losses, T* dlogits) {
+template <typename T, typename E>
+void CrossEntropy(int n, int v, const T* logits, const int32_t* targets, T scale, T* losses, E* dlogits) {
   for (int64_t i = 0; i < n; ++i) {
     const T* row = logits + i * v;
     const double peak = *std::max_element(row, row + v);
@@ -22,14 +22,14 @@ void CrossEntropy(int n, int v, const T* logits, const int32_t* targets, T scale
     if (dlogits == nullptr) continue;
     for (int j = 0; j < v; ++j) {
       const double softmax = std::exp(row[j] - lse);
-      dlogits[i * v + j] = static_cast<T>((softmax - (j == targets[i] ? 1 : 0)) * scale);
+      dlogits[i * v + j] = static_cast<E>((softmax - (j == targets[i] ? 1 : 0)) * scale);
     }
   }
 }
 
 template <typename T>
-void Add(int64_t n, const T* x, T* y) {
-  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+void Round(int64_t n, const T* x, BF16* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = BF16(x[i]);
 }
 
 template <typename T>
@@ -40,7 +40,7 @@ double SumSquares(int64_t n, const T* x) {
 }
 
 template <typename T>
-void AdamW(int64_t n, const AdamWParams& a, const T* grad, T* p, T* m, T* v) {
+void AdamW(int64_t n, const AdamWParams& a, T* grad, T* p, T* m, T* v, BF16* rounded) {
   for (int64_t i = 0; i < n; ++i) {
     const double g = static_cast<double>(grad[i]) * a.grad_scale;
     m[i] = static_cast<T>(a.beta1 * m[i] + (1.0 - a.beta1) * g);
@@ -48,6 +48,8 @@ void AdamW(int64_t n, const AdamWParams& a, const T* grad, T* p, T* m, T* v) {
     const double m_hat = m[i] / a.bias_correction1, v_hat = v[i] / a.bias_correction2;
     const double decayed = p[i] - static_cast<double>(a.learning_rate) * a.weight_decay * p[i];
     p[i] = static_cast<T>(decayed - a.learning_rate * m_hat / (std::sqrt(v_hat) + a.epsilon));
+    grad[i] = 0;
+    if (rounded != nullptr) rounded[i] = BF16(p[i]);
   }
 }
 

@@ -9,37 +9,38 @@
 
 namespace polymoe {
 
-const Ops& RefOps() {
-  static const Ops ops = {
+template <class E>
+const Ops<E>& RefOps() {
+  static const Ops<E> ops = {
       .name = "ref",
-      .linear_forward = ref::LinearForward<float>,
-      .linear_backward_input = ref::LinearBackwardInput<float>,
-      .linear_backward_weight = ref::LinearBackwardWeight<float>,
-      .grouped_linear_forward = ref::GroupedLinearForward<float>,
-      .grouped_linear_backward_input = ref::GroupedLinearBackwardInput<float>,
-      .grouped_linear_backward_weight = ref::GroupedLinearBackwardWeight<float>,
+      .linear = ref::Linear<E>,
+      .linear_fp32 = ref::LinearFp32<float, E>,
+      .linear_backward_input = ref::LinearBackwardInput<E>,
+      .linear_backward_input_fp32 = ref::LinearBackwardInputFp32<float, E>,
+      .linear_backward_weight = ref::LinearBackwardWeight<float, E>,
       .embedding_forward = ref::EmbeddingForward<float>,
       .embedding_backward = ref::EmbeddingBackward<float>,
-      .rmsnorm_forward = ref::RmsNormForward<float>,
-      .rmsnorm_backward = ref::RmsNormBackward<float>,
-      .rope = ref::Rope<float>,
-      .attention_forward = ref::AttentionForward<float>,
-      .attention_backward = ref::AttentionBackward<float>,
+      .rmsnorm_forward = ref::RmsNormForward<float, E>,
+      .rmsnorm_backward = ref::RmsNormBackward<float, E>,
+      .qk_forward = ref::QkForward<float, E>,
+      .qk_backward = ref::QkBackward<float, E>,
+      .attention_forward = ref::AttentionForward<float, E>,
+      .attention_backward = ref::AttentionBackward<float, E>,
       .router_forward = ref::RouterForward<float>,
-      .router_backward = ref::RouterBackward<float>,
+      .router_backward = ref::RouterBackward<float, E>,
       .dispatch_plan = ref::DispatchPlan,
-      .dispatch = ref::Dispatch<float>,
-      .dispatch_backward = ref::DispatchBackward<float>,
-      .combine = ref::Combine<float>,
-      .combine_backward = ref::CombineBackward<float>,
-      .activation_forward = ref::ActivationForward<float>,
-      .activation_backward = ref::ActivationBackward<float>,
-      .cross_entropy = ref::CrossEntropy<float>,
-      .add = ref::Add<float>,
+      .combine = ref::Combine<float, E>,
+      .activation_forward = ref::ActivationForward<float, E>,
+      .activation_backward = ref::ActivationBackward<float, E>,
+      .cross_entropy = ref::CrossEntropy<float, E>,
+      .round = ref::Round<float>,
       .sum_squares = ref::SumSquares<float>,
       .adamw = ref::AdamW<float>,
   };
   return ops;
 }
+
+template const Ops<float>& RefOps<float>();
+template const Ops<BF16>& RefOps<BF16>();
 
 }  // namespace polymoe

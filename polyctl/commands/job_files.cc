@@ -6,6 +6,7 @@
 #include "absl/strings/str_replace.h"
 #include <CLI/CLI.hpp>
 
+#include "common/spec/memory_plan.h"
 #include "common/spec/model_shape.h"
 #include "common/spec/rules.h"
 #include "common/spec/yaml_write.h"
@@ -14,6 +15,7 @@
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"
 #include "polyctl/render/format.h"
+#include "polyctl/render/memory.h"
 
 namespace polymoe::polyctl {
 namespace {
@@ -79,21 +81,21 @@ struct ParamsOptions {
   OutputOptions output;
 };
 
-absl::StatusOr<ExitCode> RunParams(Cli& cli, const ParamsOptions& options) {
-  POLYMOE_ASSIGN_OR_RETURN(const v1::JobFile file, ReadJobFile(options.source, cli.console));
-  const v1::ModelSpec& model = file.spec().model();
-  const ModelShape shape = ComputeShape(model, file.spec().data().sequence_length());
-  if (options.output.structured()) {
-    nlohmann::ordered_json json = {{"total", shape.total},
-                                   {"active", shape.active},
-                                   {"flopsPerToken", shape.flops_per_token},
-                                   {"ffnWidth", FfnWidth(model)},
-                                   {"groups", nlohmann::ordered_json::object()}};
-    for (const ParameterGroup& group : shape.groups)
-      json["groups"][group.name] = {{"total", group.total}, {"active", group.active}};
-    PrintJson(json, options.output, cli.console);
-    return ExitCode::kOk;
-  }
+constexpr uint32_t kPlannedThreads = 1;  // a rank's number is its worker's affair (--threads-per-slot)
+
+nlohmann::ordered_json ParamsJson(const v1::ModelSpec& model, const ModelShape& shape, const MemoryPlan& memory) {
+  nlohmann::ordered_json json = {{"total", shape.total},
+                                 {"active", shape.active},
+                                 {"flopsPerToken", shape.flops_per_token},
+                                 {"ffnWidth", FfnWidth(model)},
+                                 {"groups", nlohmann::ordered_json::object()},
+                                 {"memory", {{"total", memory.total}, {"threads", kPlannedThreads}}}};
+  for (const ParameterGroup& group : shape.groups) json["groups"][group.name] = {{"total", group.total}, {"active", group.active}};
+  for (const MemoryRow& row : memory.rows) json["memory"]["rows"][row.name] = row.bytes;
+  return json;
+}
+
+Table ShapeTable(const ModelShape& shape) {
   Table table{.columns = {{"GROUP"}, {"TOTAL", Align::kRight}, {"ACTIVE", Align::kRight}, {"SHARE", Align::kRight}}};
   const auto add = [&](const std::string& name, uint64_t total, uint64_t active) {
     table.rows.push_back({name, absl::StrCat(total), absl::StrCat(active),
@@ -103,12 +105,27 @@ absl::StatusOr<ExitCode> RunParams(Cli& cli, const ParamsOptions& options) {
     if (group.total > 0) add(group.name, group.total, group.active);
   }
   add("all", shape.total, shape.active);
-  PrintTable(table, options.output, cli.console);
+  return table;
+}
+
+absl::StatusOr<ExitCode> RunParams(Cli& cli, const ParamsOptions& options) {
+  POLYMOE_ASSIGN_OR_RETURN(const v1::JobFile file, ReadJobFile(options.source, cli.console));
+  const v1::ModelSpec& model = file.spec().model();
+  const ModelShape shape = ComputeShape(model, file.spec().data().sequence_length());
+  const MemoryPlan memory = PlanMemory(file.spec(), kPlannedThreads);
+  if (options.output.structured()) {
+    PrintJson(ParamsJson(model, shape, memory), options.output, cli.console);
+    return ExitCode::kOk;
+  }
+  PrintTable(ShapeTable(shape), options.output, cli.console);
   cli.console.out << "\nactivation       " << ActivationName(model.activation()) << ", FFN width " << FfnWidth(model)
                   << (FfnWidth(model) != model.ffn() ? absl::StrCat(" (2/3 of ", model.ffn(), ": match parameters)") : "")
                   << "\nFLOPs per token  " << FormatCount(shape.flops_per_token) << " (forward and backward)"
                   << "\nthis job         " << FormatCount(static_cast<double>(file.spec().train().tokens())) << " tokens, "
-                  << FormatCount(shape.flops_per_token * static_cast<double>(file.spec().train().tokens())) << " FLOP\n";
+                  << FormatCount(shape.flops_per_token * static_cast<double>(file.spec().train().tokens())) << " FLOP\n"
+                  << "precision        " << (file.spec().train().precision() == v1::PRECISION_BF16 ? "bf16" : "fp32")
+                  << (file.spec().train().recompute() ? ", recompute" : "") << "\n\n";
+  PrintTable(MemoryTable(memory, kPlannedThreads), options.output, cli.console);
   return ExitCode::kOk;
 }
 
@@ -152,7 +169,7 @@ void AddExplain(CLI::App& root, Cli& cli) {
 
 void AddParams(CLI::App& root, Cli& cli) {
   auto options = std::make_shared<ParamsOptions>();
-  CLI::App* command = AddCommand(root, cli, "params", "parameters, active parameters and FLOPs of a job's model",
+  CLI::App* command = AddCommand(root, cli, "params", "parameters and FLOPs of a job's model, memory of one rank",
                                  "  polyctl params job.yaml\n"
                                  "  polyctl params job.yaml --set spec.model.activation.kind=swiglu -o json\n",
                                  [&cli, options] { return RunParams(cli, *options); });

@@ -7,6 +7,8 @@
 
 #include <string>
 
+#include "common/cpus.h"
+
 namespace polymoe {
 namespace {
 
@@ -33,6 +35,24 @@ TEST(Process, DescriptorsAndEnvironmentArrive) {
   EXPECT_EQ(ReadAll(out[0]), "hello\n");
   close(out[0]);
   EXPECT_TRUE(WaitFor(*pid).ok());
+}
+
+TEST(Process, RunsOnTheCpusThatItIsGiven) {
+  const int cpu = UsableCpus().back();
+  int out[2];
+  ASSERT_EQ(pipe(out), 0);
+  const auto pid =
+      StartProcess({.argv = {"/bin/grep", "Cpus_allowed_list", "/proc/self/status"}, .descriptors = {{out[1], 1}}, .cpus = {cpu}});
+  ASSERT_TRUE(pid.ok()) << pid.status();
+  close(out[1]);
+  EXPECT_EQ(ReadAll(out[0]), "Cpus_allowed_list:\t" + std::to_string(cpu) + "\n");
+  close(out[0]);
+  EXPECT_TRUE(WaitFor(*pid).ok());
+}
+
+TEST(Process, CpusThatAreNotThereAreAnError) {
+  const auto pid = StartProcess({.argv = {"/bin/true"}, .cpus = {100'000}});
+  EXPECT_EQ(pid.status().code(), absl::StatusCode::kInvalidArgument) << pid.status();
 }
 
 TEST(Process, ExitsAreDescribed) {

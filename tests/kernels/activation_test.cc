@@ -1,4 +1,4 @@
-// What PolyNorm's definition implies, for both tables: identities that hold for any row.
+// What PolyNorm's definition implies, for both tables in fp32: identities that hold for any row.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -17,12 +17,12 @@ constexpr Activation kPolyNorm{.kind = ActivationKind::kPolyNorm};
 const int32_t kOneRow[] = {0, 1};
 const std::vector<float> kCoefficients = {0.3f, -0.2f, 0.7f, 0.1f};
 
-class PolyNormIdentity : public ::testing::TestWithParam<const Ops* (*)()> {
+class PolyNormIdentity : public ::testing::TestWithParam<const Ops<float>* (*)()> {
  protected:
-  const Ops& ops() const { return *GetParam()(); }
+  const Ops<float>& ops() const { return *GetParam()(); }
   std::vector<float> Forward(const std::vector<float>& x) const {
     std::vector<float> y(x.size());
-    ops().activation_forward(kPolyNorm, {1, kOneRow}, static_cast<int>(x.size()), x.data(), kCoefficients.data(), 0, y.data());
+    ops().activation_forward(kPolyNorm, {1, kOneRow}, static_cast<int>(x.size()), x.data(), kCoefficients.data(), 0, {}, y.data());
     return y;
   }
 };
@@ -32,7 +32,8 @@ TEST_P(PolyNormIdentity, EulerSumOverWeights) {
   const auto x = RandomVector<float>(kWidth, 1), dy = RandomVector<float>(kWidth, 2);
   const auto y = Forward(x);
   std::vector<float> dx(kWidth), dc(4);
-  ops().activation_backward(kPolyNorm, {1, kOneRow}, kWidth, x.data(), kCoefficients.data(), 0, dy.data(), dx.data(), dc.data());
+  ops().activation_backward(kPolyNorm, {1, kOneRow}, kWidth, x.data(), kCoefficients.data(), 0, {}, dy.data(), dx.data(), nullptr,
+                            dc.data());
   double left = 0, right = 0, magnitude = 0;
   for (int j = 0; j < kWidth; ++j) {
     left += dy[j] * (y[j] - 0.1);
@@ -55,7 +56,8 @@ TEST_P(PolyNormIdentity, ScaleInvariantInItsInput) {
   // The gradient along x itself vanishes with it.
   const auto dy = RandomVector<float>(kWidth, 4);
   std::vector<float> dx(kWidth), dc(4);
-  ops().activation_backward(kPolyNorm, {1, kOneRow}, kWidth, x.data(), kCoefficients.data(), 0, dy.data(), dx.data(), dc.data());
+  ops().activation_backward(kPolyNorm, {1, kOneRow}, kWidth, x.data(), kCoefficients.data(), 0, {}, dy.data(), dx.data(), nullptr,
+                            dc.data());
   double along = 0, magnitude = 0;
   for (int j = 0; j < kWidth; ++j) {
     along += x[j] * dx[j];
@@ -82,7 +84,7 @@ TEST_P(PolyNormIdentity, ANaNStaysInItsRow) {
         ActivationKind::kRelu, ActivationKind::kRelu2, ActivationKind::kGelu}) {
     const std::vector<float> c(6, 0.3f);
     std::vector<float> y(3 * kWidth);
-    ops().activation_forward({.kind = kind}, {1, offsets}, kWidth, x.data(), c.data(), 0, y.data());
+    ops().activation_forward({.kind = kind}, {1, offsets}, kWidth, x.data(), c.data(), 0, {}, y.data());
     EXPECT_TRUE(std::isnan(y[kWidth + 7])) << "a NaN must not be hidden, kind " << static_cast<int>(kind);
     for (int j = 0; j < kWidth; ++j) {
       EXPECT_TRUE(std::isfinite(y[j])) << static_cast<int>(kind);
@@ -96,9 +98,32 @@ TEST_P(PolyNormIdentity, LargeInputsStayFinite) {
   for (const float v : y) EXPECT_NEAR(v, 0.9, 1e-4);
 }
 
+// A row's weight scales its y and all gradients but its own, which is <y of weight 1, dy>.
+TEST_P(PolyNormIdentity, LinearInTheRowWeight) {
+  const auto x = RandomVector<float>(kWidth, 6), dy = RandomVector<float>(kWidth, 7);
+  const int32_t source = 1;
+  const float weights[] = {7, 0.25f};
+  std::vector<float> y(kWidth), dx[2], dc[2], dweights(2);
+  for (const int weighted : {0, 1}) {
+    dx[weighted].resize(kWidth), dc[weighted].resize(4);
+    const RowWeights row_weights = weighted ? RowWeights{weights, &source} : RowWeights{};
+    ops().activation_forward(kPolyNorm, {1, kOneRow}, kWidth, x.data(), kCoefficients.data(), 0, row_weights, y.data());
+    ops().activation_backward(kPolyNorm, {1, kOneRow}, kWidth, x.data(), kCoefficients.data(), 0, row_weights, dy.data(),
+                              dx[weighted].data(), dweights.data(), dc[weighted].data());
+  }
+  const auto plain = Forward(x);
+  for (int j = 0; j < kWidth; ++j) {
+    EXPECT_NEAR(y[j], plain[j] * 0.25, 1e-6);
+    EXPECT_NEAR(dx[1][j], dx[0][j] * 0.25, 1e-6);
+  }
+  for (int i = 0; i < 4; ++i) EXPECT_NEAR(dc[1][i], dc[0][i] * 0.25, 1e-5);
+  EXPECT_EQ(dweights[0], 0);  // no row's
+  EXPECT_NEAR(dweights[1], std::inner_product(plain.begin(), plain.end(), dy.begin(), 0.0), 1e-4);
+}
+
 INSTANTIATE_TEST_SUITE_P(Tables, PolyNormIdentity,
                          ::testing::Values(
-                             +[] { return &RefOps(); }, +[] { return &CpuOps(); }),
+                             +[] { return &RefOps<float>(); }, +[] { return &CpuOps<float>(); }),
                          [](const auto& info) { return std::string(info.param()->name); });
 
 }  // namespace

@@ -104,10 +104,11 @@ template <typename T>
 void ExpectRight(const Problem<T>& p, const Outputs<T>& out) {
   const std::vector<double> x = Doubles(p.x), dy = Doubles(p.dy), c = Doubles(p.c);
   std::vector<double> y(out.y.size()), dx(out.dx.size()), dc = Doubles(p.dc);
-  ref::ActivationForward(p.activation, p.groups(), p.f, x.data(), c.data(), p.stride, y.data());
-  ref::ActivationBackward(p.activation, p.groups(), p.f, x.data(), c.data(), p.stride, dy.data(), dx.data(), dc.data());
+  ref::ActivationForward(p.activation, p.groups(), p.f, x.data(), c.data(), p.stride, {}, y.data());
+  ref::ActivationBackward<double>(p.activation, p.groups(), p.f, x.data(), c.data(), p.stride, {}, dy.data(), dx.data(), nullptr,
+                                  dc.data());
   const int rows = p.groups().rows();
-  const double term = LargestTerm(p.activation, p.groups(), p.f, x.data(), c.data(), p.stride, dy.data());
+  const double term = LargestTerms(p.activation, p.groups(), p.f, x.data(), c.data(), p.stride, dy.data()).dx;
   ExpectClose("y", out.y, y, int64_t{rows} * p.f, p.f);
   ExpectClose("dx", out.dx, dx, int64_t{rows} * p.width, p.f, term);
   ExpectClose("dc", out.dc, dc, static_cast<int64_t>(dc.size()), rows * p.f + 1);

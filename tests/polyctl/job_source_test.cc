@@ -38,7 +38,8 @@ class JobSourceTest : public ::testing::Test {
 TEST_F(JobSourceTest, EditsOfEveryKind) {
   Write(absl::StrCat(kJobFile, "  validation: {everyTokens: 100k, sets: [{name: a, path: /a}, {name: b, path: /b}]}\n"));
   const auto file = Read({"spec.train.tokens=2.5M", "spec.model.activation.kind=swiglu", "metadata.labels.seed=2",
-                          "metadata.labels.owner=a=b", "spec.validation.sets[1].path=/c", "spec.restart.backoffSeconds=0.5"});
+                          "metadata.labels.owner=a=b", "spec.validation.sets[1].path=/c", "spec.restart.backoffSeconds=0.5",
+                          "spec.train.precision=bf16", "spec.train.recompute=true"});
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ(file->spec().train().tokens(), 2'500'000u);
   EXPECT_EQ(file->spec().model().activation().kind(), v1::ACTIVATION_KIND_SWIGLU);
@@ -48,6 +49,8 @@ TEST_F(JobSourceTest, EditsOfEveryKind) {
   EXPECT_EQ(file->spec().validation().sets(0).path(), "/a");
   EXPECT_EQ(file->spec().validation().sets(1).path(), "/c");
   EXPECT_DOUBLE_EQ(file->spec().restart().backoff_seconds(), 0.5);
+  EXPECT_EQ(file->spec().train().precision(), v1::PRECISION_BF16);
+  EXPECT_TRUE(file->spec().train().recompute());
 }
 
 TEST_F(JobSourceTest, EditsThatAreWrongSayWhatWouldBeRight) {
@@ -113,9 +116,32 @@ TEST_F(JobSourceTest, Params) {
             "\n"
             "activation       polynorm(3), FFN width 96\n"
             "FLOPs per token  621k (forward and backward)\n"
-            "this job         1M tokens, 621B FLOP\n");
+            "this job         1M tokens, 621B FLOP\n"
+            "precision        fp32\n"
+            "\n"
+            "MEMORY WITH 1 THREAD        SIZE   SHARE\n"
+            "weights                644.8 KiB    1.3%\n"
+            "gradients              644.8 KiB    1.3%\n"
+            "moments                  1.3 MiB    2.5%\n"
+            "activations              2.0 MiB    4.1%\n"
+            "scratch                  1.5 MiB    3.0%\n"
+            "threads                  4.0 MiB    8.0%\n"
+            "program                 40.0 MiB   79.9%\n"
+            "peak memory of a rank   50.1 MiB  100.0%\n");
   EXPECT_EQ(console_.Run({"params", path_, "-o", "json"}), 0);
-  EXPECT_EQ(nlohmann::json::parse(console_.out.str()).at("total"), 165064);
+  const auto json = nlohmann::json::parse(console_.out.str());
+  EXPECT_EQ(json.at("total"), 165064);
+  EXPECT_EQ(json.at("memory").at("total"), 52509896);
+  EXPECT_EQ(json.at("memory").at("threads"), 1);
+  EXPECT_EQ(json.at("memory").at("rows").at("moments"), 1320512);
+}
+
+TEST_F(JobSourceTest, ParamsOfAJobThatSavesMemory) {
+  Write(kJobFile);
+  EXPECT_EQ(console_.Run({"params", path_, "--set", "spec.train.precision=bf16", "--set", "spec.train.recompute=true"}), 0);
+  EXPECT_THAT(console_.out.str(),
+              AllOf(HasSubstr("\nprecision        bf16, recompute\n"), HasSubstr("\nbf16 copy              322.4 KiB    0.6%\n"),
+                    HasSubstr("\npeak memory of a rank   48.5 MiB  100.0%\n")));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/check.h"
+#include "common/cpus.h"
 #include "common/file.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/polyctl/fake_server.h"
@@ -128,6 +130,21 @@ TEST_F(LocalTest, UpStatusDownAndUpAgain) {
   EXPECT_EQ(gone.exit_code, 3);
   EXPECT_THAT(gone.err, HasSubstr("polyctl local up"));
   EXPECT_EQ(Up().exit_code, 0) << "on what was there";
+}
+
+TEST_F(LocalTest, WorkersHaveTheirOwnCpusWhenThereAreEnough) {
+  const size_t each = UsableCpus().size() / 2;
+  if (each == 0) GTEST_SKIP() << "one CPU cannot be shared out";
+  const Output up = Up({"--workers", "2"});
+  ASSERT_EQ(up.exit_code, 0) << up.err;
+  const auto processes = nlohmann::json::parse(*ReadFile(dir_.path() + "/cluster/cluster.json"));
+  cpu_set_t masks[2], both;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(sched_getaffinity(processes[i + 1]["pid"], sizeof(cpu_set_t), &masks[i]), 0);
+    EXPECT_EQ(CPU_COUNT(&masks[i]), each);
+  }
+  CPU_AND(&both, &masks[0], &masks[1]);
+  EXPECT_EQ(CPU_COUNT(&both), 0);
 }
 
 TEST_F(LocalTest, AProgramThatDiedIsSeenAndNeverKilledByItsOldNumber) {

@@ -10,13 +10,13 @@
 #include <filesystem>
 #include <map>
 #include <string>
-#include <thread>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
+#include "common/cpus.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/metrics/exposer.h"
@@ -57,7 +57,7 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--slots", daemon.slots, "Ranks that run here at the same time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  app->add_option("--threads-per-slot", daemon.threads_per_slot, "CPU threads of a rank (default: cores / slots)")
+  app->add_option("--threads-per-slot", daemon.threads_per_slot, "CPU threads of a rank (default: usable CPUs / slots)")
       ->check(CLI::Range(1, 65536));
   app->add_option("--work-dir", daemon.work_dir, "Folder of this worker: job files and logs")->capture_default_str();
   app->add_option("--checkpoint-root", daemon.checkpoint_root,
@@ -76,7 +76,8 @@ void AddFlags(CLI::App* app, Flags* flags) {
 // Defaults that depend on other flags; trainers run elsewhere, so paths become absolute.
 void CompleteFlags(Flags* flags) {
   DaemonOptions& daemon = flags->daemon;
-  if (daemon.threads_per_slot == 0) daemon.threads_per_slot = std::max(1u, std::thread::hardware_concurrency() / daemon.slots);
+  const auto cpus = static_cast<uint32_t>(UsableCpus().size());
+  if (daemon.threads_per_slot == 0) daemon.threads_per_slot = std::max(1u, cpus / daemon.slots);
   if (daemon.checkpoint_root.empty()) daemon.checkpoint_root = absl::StrCat(daemon.work_dir, "/checkpoints");
   if (daemon.trainer.empty()) daemon.trainer = absl::StrCat(ProgramDirectory(), "/polymoe-train");
   for (std::string* path : {&daemon.work_dir, &daemon.checkpoint_root, &daemon.trainer}) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -28,6 +29,9 @@ namespace polymoe {
 namespace {
 
 constexpr int kEventsFd = 3;
+// OpenMP's threads spin for milliseconds by default before they sleep, and take the CPU from other trainers on the machine; this many
+// turns take microseconds.
+constexpr char kSpinCount[] = "10000";
 constexpr size_t kReadBytes = size_t{64} << 10;
 // Nothing that a dead process wrote is left after this much: pipes hold at most 1 MiB (pipe(7), pipe-max-size), 64 KiB as they are
 // made. More can only come from a process that the trainer left behind, which must not keep us here.
@@ -112,6 +116,10 @@ absl::Status Rank::Spawn() {
                   "--threads",
                   threads};
   process.environment = {{"OMP_NUM_THREADS", threads}};
+  if (std::getenv("GOMP_SPINCOUNT") == nullptr && std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    process.environment.emplace_back("GOMP_SPINCOUNT", kSpinCount);
+  }
+  process.cpus = options_.cpus;
   process.descriptors = {{output.write.get(), 1}, {output.write.get(), 2}, {events.write.get(), kEventsFd}};
   const auto pid = StartProcess(process);
   if (!pid.ok()) {

@@ -3,7 +3,8 @@
 //   polymoe-train --spec FOLDER/job.yaml --checkpoint-dir DIR --resume PATH|none --job J --attempt N --rank R --world-size W
 //                 --server HOST:PORT --events-fd 3 --threads T
 //
-// with OMP_NUM_THREADS=T. Its stdout and stderr share one pipe, which becomes log lines and FOLDER/rank-R.log; TrainerEvents come on
+// with OMP_NUM_THREADS=T, and a GOMP_SPINCOUNT that lets waiting threads sleep soon, unless our environment has GOMP_SPINCOUNT or
+// OMP_WAIT_POLICY. Its stdout and stderr share one pipe, which becomes log lines and FOLDER/rank-R.log; TrainerEvents come on
 // descriptor 3. The kernel kills it when the supervisor's thread ends, however that happens.
 #ifndef POLYMOE_WORKER_DAEMON_RANK_H_
 #define POLYMOE_WORKER_DAEMON_RANK_H_
@@ -16,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -49,6 +51,7 @@ struct RankOptions {
   RankKey key;
   uint32_t slot = 0;
   uint32_t threads = 1;
+  std::vector<int> cpus;  // that it runs on; empty: as we do
   uint32_t world_size = 1;
   std::string trainer;  // path of the program
   std::string server;   // host:port of the coordinator, for the rendezvous

@@ -15,6 +15,7 @@
 #include "polymoe/v1/worker.pb.h"
 
 #include "common/check.h"
+#include "common/cpus.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/process.h"
@@ -221,6 +222,9 @@ absl::Status Supervisor::StartRank(const v1::Launch& launch, const v1::Placement
   rank.key = {launch.job(), launch.attempt(), placement.rank()};
   rank.slot = placement.slot();
   rank.threads = options_.threads_per_slot;
+  // Asked for each rank: a container's CPUs can change, and a rank cannot be started on one that is gone.
+  const std::vector<std::vector<int>> shares = ShareCpus(UsableCpus(), options_.slots, options_.threads_per_slot);
+  if (rank.slot < shares.size()) rank.cpus = shares[rank.slot];
   rank.world_size = launch.world_size();
   rank.trainer = options_.trainer;
   rank.server = options_.server;

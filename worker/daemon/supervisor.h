@@ -1,6 +1,8 @@
 // Runs the ranks of one node. One thread starts, reads, stops and reaps all of them with poll(2); it lives as long as the supervisor,
 // which the ranks' death signal is bound to (PR_SET_PDEATHSIG fires when the *thread* that forked ends).
 //
+// When its slots fill the CPUs that it may use (common/cpus.h), each slot's ranks run on CPUs of their own.
+//
 // Every rank of every accepted launch ends in exactly one RankExited report, its last one; a rank that could not be started too, with
 // exit code 127.
 #ifndef POLYMOE_WORKER_DAEMON_SUPERVISOR_H_

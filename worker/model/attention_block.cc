@@ -3,58 +3,47 @@
 namespace polymoe {
 namespace {
 
-void ProjectQk(const BlockContext& c, int64_t weight, int64_t norm, const float* p, const float* h, float* raw, float* rstd,
-               float* out) {
-  const int n = c.tokens(), d = c.config.hidden;
-  const bool normed = norm >= 0;
-  c.ops.linear_forward(n, d, d, h, p + weight, normed ? raw : out);
-  // OLMoE: over the whole projected vector, before the heads are split.
-  if (normed) c.ops.rmsnorm_forward(n, d, c.config.norm_epsilon, raw, p + norm, out, rstd);
-  c.ops.rope(c.sequences, c.length, c.config.heads, c.config.head_dim(), c.config.rope_theta, /*inverse=*/false, out);
-}
-
-// dout [N,D] is the gradient of what attention read; adds the projection's share to dh [N,D]. `spare` [N,D] is overwritten.
-void ProjectQkBackward(const BlockContext& c, int64_t weight, int64_t norm, const float* p, const float* h, const float* raw,
-                       const float* rstd, float* dout, float* spare, float* dh, bool accumulate, float* g) {
-  const int n = c.tokens(), d = c.config.hidden;
-  c.ops.rope(c.sequences, c.length, c.config.heads, c.config.head_dim(), c.config.rope_theta, /*inverse=*/true, dout);
-  const float* draw = dout;
-  if (norm >= 0) {
-    c.ops.rmsnorm_backward(n, d, raw, p + norm, rstd, dout, spare, /*accumulate=*/false, g + norm);
-    draw = spare;
-  }
-  c.ops.linear_backward_weight(n, d, d, draw, h, g + weight);
-  c.ops.linear_backward_input(n, d, d, draw, p + weight, dh, accumulate);
+// OLMoE norms q and k over their whole width, before the heads are split; LLaMA does not.
+const float* Norm(const float* parameters, int64_t offset) {
+  return offset < 0 ? nullptr : parameters + offset;
 }
 
 }  // namespace
 
-void AttentionForward(const BlockContext& c, const LayerOffsets& at, const float* p, LayerActivations& a) {
+template <class Element>
+void AttentionForward(const BlockContext<Element>& c, const LayerOffsets& at, LayerActivations<Element>& a) {
   const int n = c.tokens(), d = c.config.hidden;
-  c.ops.rmsnorm_forward(n, d, c.config.norm_epsilon, a.x.data(), p + at.input_norm, a.h1.data(), a.rstd1.data());
-  ProjectQk(c, at.q, at.q_norm, p, a.h1.data(), a.q_raw.data(), a.rstd_q.data(), a.q.data());
-  ProjectQk(c, at.k, at.k_norm, p, a.h1.data(), a.k_raw.data(), a.rstd_k.data(), a.k.data());
-  c.ops.linear_forward(n, d, d, a.h1.data(), p + at.v, a.v.data());
-  c.ops.attention_forward(c.sequences, c.length, c.config.heads, c.config.head_dim(), a.q.data(), a.k.data(), a.v.data(),
-                          a.attention.data(), a.lse.data());
-  c.ops.linear_forward(n, d, d, a.attention.data(), p + at.o, a.x_mid.data());
-  c.ops.add(int64_t{n} * d, a.x.data(), a.x_mid.data());
+  const float *p = c.parameters, epsilon = c.config.norm_epsilon;
+  c.ops.rmsnorm_forward(n, d, epsilon, a.x, p + at.input_norm, a.h1, a.rstd1);
+  c.ops.linear(c.all(), 3 * d, d, a.h1, nullptr, c.weights + at.qkv, a.qkv);
+  c.ops.qk_forward(c.shape, epsilon, c.rope, a.qkv, Norm(p, at.q_norm), Norm(p, at.k_norm), a.qk, a.rstd_qk);
+  c.ops.attention_forward(c.shape, a.qk, a.qkv, a.attention, a.lse);
+  c.ops.linear_fp32(c.all(), d, d, a.attention, c.weights + at.o, a.x, a.x_mid);
 }
 
-void AttentionBackward(const BlockContext& c, const LayerOffsets& at, const float* p, const LayerActivations& a, Scratch& s,
-                       float* dx, float* g) {
+template <class Element>
+void AttentionBackward(const BlockContext<Element>& c, const LayerOffsets& at, const LayerActivations<Element>& a,
+                       Scratch<Element>& s, float* g) {
   const int n = c.tokens(), d = c.config.hidden;
-  float *dq = s.nd[0].data(), *dk = s.nd[1].data(), *dv = s.nd[2].data(), *dh = s.nd[3].data(), *spare = s.nd[4].data();
-  float* dattention = dh;  // free until the projections' gradients arrive there
-  c.ops.linear_backward_weight(n, d, d, dx, a.attention.data(), g + at.o);
-  c.ops.linear_backward_input(n, d, d, dx, p + at.o, dattention, /*accumulate=*/false);
-  c.ops.attention_backward(c.sequences, c.length, c.config.heads, c.config.head_dim(), a.q.data(), a.k.data(), a.v.data(),
-                           a.attention.data(), a.lse.data(), dattention, dq, dk, dv);
-  ProjectQkBackward(c, at.q, at.q_norm, p, a.h1.data(), a.q_raw.data(), a.rstd_q.data(), dq, spare, dh, /*accumulate=*/false, g);
-  ProjectQkBackward(c, at.k, at.k_norm, p, a.h1.data(), a.k_raw.data(), a.rstd_k.data(), dk, spare, dh, /*accumulate=*/true, g);
-  c.ops.linear_backward_weight(n, d, d, dv, a.h1.data(), g + at.v);
-  c.ops.linear_backward_input(n, d, d, dv, p + at.v, dh, /*accumulate=*/true);
-  c.ops.rmsnorm_backward(n, d, a.x.data(), p + at.input_norm, a.rstd1.data(), dh, dx, /*accumulate=*/true, g + at.input_norm);
+  const float* p = c.parameters;
+  const Element* dx = s.product_dx();
+  c.ops.linear_backward_weight(c.all(), d, d, dx, nullptr, a.attention, nullptr, g + at.o);
+  c.ops.linear_backward_input(c.all(), d, d, dx, nullptr, c.weights + at.o, s.dattention);
+  c.ops.attention_backward(c.shape, a.qk, a.qkv, a.attention, a.lse, s.dattention, s.dqkv);
+  const bool normed = at.q_norm >= 0;
+  c.ops.qk_backward(c.shape, c.rope, a.qkv, Norm(p, at.q_norm), Norm(p, at.k_norm), a.rstd_qk, s.dqkv,
+                    normed ? g + at.q_norm : nullptr, normed ? g + at.k_norm : nullptr);
+  c.ops.linear_backward_weight(c.all(), 3 * d, d, s.dqkv, nullptr, a.h1, nullptr, g + at.qkv);
+  c.ops.linear_backward_input_fp32(c.all(), 3 * d, d, s.dqkv, c.weights + at.qkv, /*accumulate=*/false, s.dh);
+  c.ops.rmsnorm_backward(n, d, a.x, p + at.input_norm, a.rstd1, s.dh, s.dx, /*accumulate=*/true, s.rounded_dx, g + at.input_norm);
 }
+
+#define POLYMOE_INSTANTIATE(Element)                                                                                   \
+  template void AttentionForward(const BlockContext<Element>&, const LayerOffsets&, LayerActivations<Element>&);       \
+  template void AttentionBackward(const BlockContext<Element>&, const LayerOffsets&, const LayerActivations<Element>&, \
+                                  Scratch<Element>&, float*)
+POLYMOE_INSTANTIATE(float);
+POLYMOE_INSTANTIATE(BF16);
+#undef POLYMOE_INSTANTIATE
 
 }  // namespace polymoe

@@ -1,6 +1,7 @@
 // The two halves of a decoder layer, forward and backward. Both read and extend the residual stream:
 //   attention: x_mid = x + o_proj(attention(norm(x)))        FFN: next = x_mid + ffn(norm(x_mid))
-// Backward functions take the gradient of their output in `dx` [N,D] and turn it, in place, into that of their input.
+// Backward functions take the gradient of their output in Scratch::dx (and product_dx()) and turn it, in place, into that of their
+// input.
 #ifndef POLYMOE_WORKER_MODEL_BLOCKS_H_
 #define POLYMOE_WORKER_MODEL_BLOCKS_H_
 
@@ -11,26 +12,37 @@
 
 namespace polymoe {
 
-// What every block needs to know about the current micro-batch.
+// What every block needs to know about the current micro-batch. All weights lie in flat buffers of one layout, and so do gradients.
+template <class Element>
 struct BlockContext {
   const ModelConfig& config;
-  const Ops& ops;
-  int sequences;  // B
-  int length;     // T
-  int tokens() const { return sequences * length; }
+  const Ops<Element>& ops;
+  const float* parameters;  // what norms, activations and the embedding read
+  const Element* weights;   // what products read: the same numbers, rounded
+  const float* rope;        // RopeTable
+  AttentionShape shape;
+  int32_t all_rows[2];  // {0, N}
+
+  int tokens() const { return shape.tokens(); }
+  // All tokens, for a product with one weight.
+  RowGroups all() const { return {1, all_rows}; }
 };
 
-// Weights and their gradients are flat buffers; `at` says where this layer's tensors lie in both.
-void AttentionForward(const BlockContext& context, const LayerOffsets& at, const float* parameters, LayerActivations& a);
-void AttentionBackward(const BlockContext& context, const LayerOffsets& at, const float* parameters, const LayerActivations& a,
-                       Scratch& s, float* dx, float* gradients);
+// `at` says where this layer's tensors lie in the flat buffers.
+template <class Element>
+void AttentionForward(const BlockContext<Element>& context, const LayerOffsets& at, LayerActivations<Element>& a);
+template <class Element>
+void AttentionBackward(const BlockContext<Element>& context, const LayerOffsets& at, const LayerActivations<Element>& a,
+                       Scratch<Element>& s, float* gradients);
 
-// `next` [N,D] receives the layer's output.
-void FfnForward(const BlockContext& context, const LayerOffsets& at, const float* parameters, LayerActivations& a, Scratch& s,
+// `next` [N,D] receives the layer's output; null: only what the backward pass needs.
+template <class Element>
+void FfnForward(const BlockContext<Element>& context, const LayerOffsets& at, LayerActivations<Element>& a, Scratch<Element>& s,
                 float* next);
 // `scale` as Model::ForwardBackward takes it: the router's losses are part of the objective.
-void FfnBackward(const BlockContext& context, const LayerOffsets& at, const float* parameters, const LayerActivations& a,
-                 Scratch& s, float scale, float* dx, float* gradients);
+template <class Element>
+void FfnBackward(const BlockContext<Element>& context, const LayerOffsets& at, const LayerActivations<Element>& a,
+                 Scratch<Element>& s, float scale, float* gradients);
 
 }  // namespace polymoe
 

@@ -1,187 +1,208 @@
 #include "worker/model/model.h"
 
 #include <algorithm>
-#include <cmath>
+#include <type_traits>
 
 #include "common/check.h"
 #include "worker/model/activations.h"
+#include "worker/model/arena.h"
 #include "worker/model/blocks.h"
 
 namespace polymoe {
+
+// A micro-batch, as the caller gives it.
+struct MicroBatch {
+  const float* parameters;
+  const int32_t *tokens, *targets;
+  int sequences;
+  float* token_losses;  // may be null
+};
+
+// The decoder of either element type.
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  // Without `gradients`, the loss alone.
+  virtual MicroBatchLosses Run(const MicroBatch& batch, float scale, float* gradients) = 0;
+  virtual BF16* rounded() = 0;
+  virtual void Round(const float* parameters) = 0;
+  virtual const RouterStats& router_stats() const = 0;
+  virtual int64_t memory_bytes() const = 0;
+};
+
 namespace {
 
-// Rows of logits that exist at one time: V is much larger than D, and all logits of a micro-batch would be the largest tensor.
-constexpr int kLogitRows = 512;
+template <class Element>
+class DecoderOf final : public Decoder {
+ public:
+  // References are kept.
+  DecoderOf(const ModelConfig& config, const ParameterTable& table, const Ops<Element>& ops, const ModelLimits& limits)
+      : config_(config),
+        table_(table),
+        ops_(ops),
+        limits_(limits),
+        layers_(config.layers),
+        activations_([this](Arena::Cutter& cut) { Place(cut); }),
+        copy_([this](Arena::Cutter& cut) { cut(rounded_, kRounds ? table_.total() : 0); }) {
+    RopeTable(limits.sequence_length, config.head_dim(), config.rope_theta, scratch_.rope);
+    if (!config.moe) return;
+    stats_.counts.resize(static_cast<size_t>(config.layers) * config.experts);
+    stats_.entropy.resize(config.layers);
+  }
+
+  MicroBatchLosses Run(const MicroBatch& batch, float scale, float* g) override {
+    POLYMOE_CHECK(batch.sequences >= 1 && batch.sequences <= limits_.max_sequences, "%d sequences in a model made for %d",
+                  batch.sequences, limits_.max_sequences);
+    const AttentionShape shape{batch.sequences, limits_.sequence_length, config_.heads, config_.head_dim()};
+    const BlockContext<Element> context{config_,       ops_,  batch.parameters,   Weights(batch.parameters),
+                                        scratch_.rope, shape, {0, shape.tokens()}};
+    MicroBatchLosses losses = Forward(context, batch.tokens);
+    losses.cross_entropy = Head(context, batch.targets, scale, g);
+    if (batch.token_losses != nullptr) std::copy_n(scratch_.losses, shape.tokens(), batch.token_losses);
+    if (g != nullptr) Backward(context, batch.tokens, scale, g);
+    return losses;
+  }
+
+  BF16* rounded() override { return rounded_; }
+  void Round(const float* parameters) override {
+    if (kRounds) ops_.round(table_.total(), parameters, rounded_);
+  }
+  const RouterStats& router_stats() const override { return stats_; }
+  int64_t memory_bytes() const override { return activations_.bytes(); }
+
+ private:
+  static constexpr bool kRounds = std::is_same_v<Element, BF16>;
+
+  void Place(Arena::Cutter& cut) {
+    const int64_t n = int64_t{limits_.max_sequences} * limits_.sequence_length;
+    scratch_.Place(config_, n, limits_.sequence_length, cut);
+    for (LayerActivations<Element>& a : layers_) {
+      // One set for all layers, beside x, is enough where each layer makes it again.
+      if (limits_.recompute && &a != &layers_[0]) {
+        a = layers_[0];
+      } else {
+        a.Place(config_, n, cut);
+      }
+      cut(a.x, n * config_.hidden);
+    }
+  }
+
+  const Element* Weights(const float* parameters) const {
+    if constexpr (kRounds) {
+      return rounded_;
+    } else {
+      return parameters;
+    }
+  }
+
+  // Up to the output of the last layer, in scratch_.last. Gives the router's losses.
+  MicroBatchLosses Forward(const BlockContext<Element>& c, const int32_t* tokens) {
+    MicroBatchLosses losses;
+    ops_.embedding_forward(c.tokens(), config_.hidden, tokens, c.parameters + table_.embedding(), layers_[0].x);
+    for (int i = 0; i < config_.layers; ++i) {
+      AttentionForward(c, table_.layer(i), layers_[i]);
+      FfnForward(c, table_.layer(i), layers_[i], scratch_, i + 1 < config_.layers ? layers_[i + 1].x : scratch_.last);
+      if (config_.moe) AddRouter(c.tokens(), i, losses);
+    }
+    return losses;
+  }
+
+  // Layer i's share of the losses, and its statistics, from the sums that its router has just made.
+  void AddRouter(int n, int i, MicroBatchLosses& losses) {
+    const int e = config_.experts;
+    const int32_t* counts = layers_[i].counts;
+    double balance = 0;
+    for (int j = 0; j < e; ++j) balance += counts[j] * scratch_.router_sums[j];
+    const double tokens = n, layers = config_.layers;
+    losses.load_balance += balance / tokens * e / (tokens * config_.top_k) / layers;
+    losses.z += scratch_.router_sums[e] / tokens / layers;
+    std::copy_n(counts, e, stats_.counts.begin() + int64_t{i} * e);
+    stats_.entropy[i] = static_cast<float>(scratch_.router_sums[e + 1] / tokens);
+  }
+
+  // Final norm, LM head and cross entropy in chunks of rows. With gradients: those of head and norm, and scratch_.dx of the last
+  // layer's output.
+  double Head(const BlockContext<Element>& c, const int32_t* targets, float scale, float* g) {
+    const int n = c.tokens(), d = config_.hidden, v = config_.vocab;
+    const float* norm = c.parameters + table_.final_norm();
+    const Element* w = c.weights + table_.lm_head();
+    Scratch<Element>& s = scratch_;
+    ops_.rmsnorm_forward(n, d, config_.norm_epsilon, s.last, norm, s.hidden, s.rstd);
+    for (int begin = 0; begin < n; begin += Scratch<Element>::kLogitRows) {
+      const int32_t chunk[2] = {0, std::min(Scratch<Element>::kLogitRows, n - begin)};
+      const RowGroups rows{1, chunk};
+      const Element* hidden = s.hidden + int64_t{begin} * d;
+      ops_.linear_fp32(rows, v, d, hidden, w, nullptr, s.logits);
+      ops_.cross_entropy(rows.rows(), v, s.logits, targets + begin, scale, s.losses + begin, g == nullptr ? nullptr : s.dlogits);
+      if (g == nullptr) continue;
+      ops_.linear_backward_weight(rows, v, d, s.dlogits, nullptr, hidden, nullptr, g + table_.lm_head());
+      ops_.linear_backward_input_fp32(rows, v, d, s.dlogits, w, /*accumulate=*/false, s.dh + int64_t{begin} * d);
+    }
+    if (g != nullptr) {
+      ops_.rmsnorm_backward(n, d, s.last, norm, s.rstd, s.dh, s.dx, /*accumulate=*/false, s.rounded_dx, g + table_.final_norm());
+    }
+    double sum = 0;
+    for (int i = 0; i < n; ++i) sum += s.losses[i];
+    return sum;
+  }
+
+  void Backward(const BlockContext<Element>& c, const int32_t* tokens, float scale, float* g) {
+    for (int i = config_.layers - 1; i >= 0; --i) {
+      const LayerOffsets& at = table_.layer(i);
+      // What the last layer has left is still there.
+      if (limits_.recompute && i + 1 < config_.layers) {
+        AttentionForward(c, at, layers_[i]);
+        FfnForward(c, at, layers_[i], scratch_, nullptr);
+      }
+      FfnBackward(c, at, layers_[i], scratch_, scale, g);
+      AttentionBackward(c, at, layers_[i], scratch_, g);
+    }
+    ops_.embedding_backward(c.tokens(), config_.hidden, tokens, scratch_.dx, g + table_.embedding());
+  }
+
+  const ModelConfig& config_;
+  const ParameterTable& table_;
+  const Ops<Element>& ops_;
+  const ModelLimits limits_;
+  std::vector<LayerActivations<Element>> layers_;
+  Scratch<Element> scratch_;
+  BF16* rounded_ = nullptr;
+  const Arena activations_, copy_;  // of layers_ and scratch_; of rounded_
+  RouterStats stats_;
+};
 
 }  // namespace
 
-class Model::Impl {
- public:
-  Impl(const ModelConfig& config, const Ops& ops, int max_sequences, int length)
-      : config_(config),
-        table_(config),
-        ops_(ops),
-        max_sequences_(max_sequences),
-        length_(length),
-        layers_(config.layers, LayerActivations(config, int64_t{max_sequences} * length)),
-        scratch_(config, int64_t{max_sequences} * length) {
-    const int64_t n = int64_t{max_sequences} * length;
-    for (Floats* tensor : {&last_, &hidden_, &dx_, &dhidden_}) tensor->resize(n * config.hidden);
-    for (Floats* tensor : {&rstd_, &losses_}) tensor->resize(n);
-    logits_.resize(std::min<int64_t>(n, kLogitRows) * config.vocab);
-  }
-
-  MicroBatchLosses ForwardBackward(const float* p, const int32_t* tokens, const int32_t* targets, int sequences, float scale,
-                                   float* g) {
-    const BlockContext context = Context(sequences);
-    Forward(context, p, tokens);
-    const MicroBatchLosses losses = Head(context, p, targets, scale, g);
-    Backward(context, p, tokens, scale, g);
-    return losses;
-  }
-
-  MicroBatchLosses Evaluate(const float* p, const int32_t* tokens, const int32_t* targets, int sequences, float* token_losses) {
-    const BlockContext context = Context(sequences);
-    Forward(context, p, tokens);
-    const MicroBatchLosses losses = Head(context, p, targets, 0, nullptr);
-    if (token_losses != nullptr) std::copy_n(losses_.data(), context.tokens(), token_losses);
-    return losses;
-  }
-
-  RouterStats Stats() const {
-    RouterStats stats;
-    if (!config_.moe) return stats;
-    const int e = config_.experts;
-    for (const LayerActivations& layer : layers_) {
-      stats.counts.insert(stats.counts.end(), layer.counts.begin(), layer.counts.end());
-      double entropy = 0;
-      for (int64_t i = 0; i < int64_t{tokens_} * e; ++i) {
-        const double p = layer.probs[i];
-        if (p > 0) entropy -= p * std::log(p);
-      }
-      stats.entropy.push_back(static_cast<float>(tokens_ == 0 ? 0 : entropy / tokens_));
-    }
-    return stats;
-  }
-
-  int64_t MemoryBytes() const {
-    int64_t bytes = 0;
-    const auto add = [&bytes](const auto&... tensors) { ((bytes += static_cast<int64_t>(tensors.size()) * 4), ...); };
-    for (const LayerActivations& a : layers_) {
-      add(a.x, a.h1, a.rstd1, a.q_raw, a.k_raw, a.rstd_q, a.rstd_k, a.q, a.k, a.v, a.attention, a.lse, a.x_mid, a.h2, a.rstd2,
-          a.probs, a.weights, a.router_lse, a.experts, a.counts, a.offsets, a.source, a.inverse, a.rows, a.up, a.act, a.down);
-    }
-    for (const Floats& tensor : scratch_.nd) add(tensor);
-    add(scratch_.drows, scratch_.ddown, scratch_.dup, scratch_.dact, scratch_.router, scratch_.dweights);
-    add(last_, hidden_, dx_, dhidden_, rstd_, losses_, logits_);
-    return bytes;
-  }
-
-  const ModelConfig config_;
-  const ParameterTable table_;
-
- private:
-  BlockContext Context(int sequences) {
-    POLYMOE_CHECK(sequences >= 0 && sequences <= max_sequences_, "%d sequences in a model made for %d", sequences, max_sequences_);
-    tokens_ = sequences * length_;
-    return {config_, ops_, sequences, length_};
-  }
-
-  // Up to the output of the last layer, in last_.
-  void Forward(const BlockContext& c, const float* p, const int32_t* tokens) {
-    ops_.embedding_forward(c.tokens(), config_.hidden, tokens, p + table_.embedding(), layers_[0].x.data());
-    for (int i = 0; i < config_.layers; ++i) {
-      AttentionForward(c, table_.layer(i), p, layers_[i]);
-      FfnForward(c, table_.layer(i), p, layers_[i], scratch_, i + 1 < config_.layers ? layers_[i + 1].x.data() : last_.data());
-    }
-  }
-
-  // Final norm, LM head and cross entropy in chunks of rows. With gradients: those of head and norm, and dx_ of the last layer's output.
-  MicroBatchLosses Head(const BlockContext& c, const float* p, const int32_t* targets, float scale, float* g) {
-    const int n = c.tokens(), d = config_.hidden, v = config_.vocab;
-    ops_.rmsnorm_forward(n, d, config_.norm_epsilon, last_.data(), p + table_.final_norm(), hidden_.data(), rstd_.data());
-    for (int begin = 0; begin < n; begin += kLogitRows) {
-      const int rows = std::min(kLogitRows, n - begin);
-      const float* hidden = hidden_.data() + int64_t{begin} * d;
-      ops_.linear_forward(rows, v, d, hidden, p + table_.lm_head(), logits_.data());
-      ops_.cross_entropy(rows, v, logits_.data(), targets + begin, scale, losses_.data() + begin,
-                         g == nullptr ? nullptr : logits_.data());
-      if (g == nullptr) continue;
-      ops_.linear_backward_weight(rows, v, d, logits_.data(), hidden, g + table_.lm_head());
-      ops_.linear_backward_input(rows, v, d, logits_.data(), p + table_.lm_head(), dhidden_.data() + int64_t{begin} * d, false);
-    }
-    if (g != nullptr) {
-      ops_.rmsnorm_backward(n, d, last_.data(), p + table_.final_norm(), rstd_.data(), dhidden_.data(), dx_.data(), false,
-                            g + table_.final_norm());
-    }
-    return Losses(n);
-  }
-
-  void Backward(const BlockContext& c, const float* p, const int32_t* tokens, float scale, float* g) {
-    for (int i = config_.layers - 1; i >= 0; --i) {
-      FfnBackward(c, table_.layer(i), p, layers_[i], scratch_, scale, dx_.data(), g);
-      AttentionBackward(c, table_.layer(i), p, layers_[i], scratch_, dx_.data(), g);
-    }
-    ops_.embedding_backward(c.tokens(), config_.hidden, tokens, dx_.data(), g + table_.embedding());
-  }
-
-  MicroBatchLosses Losses(int n) const {
-    MicroBatchLosses losses;
-    for (int i = 0; i < n; ++i) losses.cross_entropy += losses_[i];
-    if (!config_.moe || n == 0) return losses;
-    const int e = config_.experts;
-    for (const LayerActivations& layer : layers_) {
-      double balance = 0, z = 0;
-      for (int64_t i = 0; i < n; ++i) {
-        for (int j = 0; j < e; ++j) balance += static_cast<double>(layer.counts[j]) * layer.probs[i * e + j];
-        z += static_cast<double>(layer.router_lse[i]) * layer.router_lse[i];
-      }
-      losses.load_balance += balance / n * e / (static_cast<double>(n) * config_.top_k);
-      losses.z += z / n;
-    }
-    losses.load_balance /= config_.layers;
-    losses.z /= config_.layers;
-    return losses;
-  }
-
-  const Ops& ops_;
-  const int max_sequences_, length_;
-  std::vector<LayerActivations> layers_;
-  Scratch scratch_;
-  Floats last_;           // [N,D] output of the last layer
-  Floats hidden_, rstd_;  // [N,D] [N] after the final norm
-  Floats logits_;         // [kLogitRows,V]
-  Floats losses_;         // [N]
-  Floats dx_, dhidden_;   // [N,D]
-  int tokens_ = 0;        // N of the latest forward pass
-};
-
-Model::Model(const ModelConfig& config, const Ops& ops, int max_sequences, int sequence_length)
-    : impl_(std::make_unique<Impl>(config, ops, max_sequences, sequence_length)) {}
+Model::Model(const ModelConfig& config, const Ops<float>& ops, const ModelLimits& limits)
+    : config_(config), table_(config_), decoder_(std::make_unique<DecoderOf<float>>(config_, table_, ops, limits)) {}
+Model::Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits& limits)
+    : config_(config), table_(config_), decoder_(std::make_unique<DecoderOf<BF16>>(config_, table_, ops, limits)) {}
 Model::~Model() = default;
-
-const ModelConfig& Model::config() const {
-  return impl_->config_;
-}
-const ParameterTable& Model::table() const {
-  return impl_->table_;
-}
 
 MicroBatchLosses Model::ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                         float scale, float* gradients) {
-  return impl_->ForwardBackward(parameters, tokens, targets, sequences, scale, gradients);
+  return decoder_->Run({parameters, tokens, targets, sequences, nullptr}, scale, gradients);
 }
 
 MicroBatchLosses Model::Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                  float* token_losses) {
-  return impl_->Evaluate(parameters, tokens, targets, sequences, token_losses);
+  return decoder_->Run({parameters, tokens, targets, sequences, token_losses}, 0, nullptr);
 }
 
-RouterStats Model::router_stats() const {
-  return impl_->Stats();
+BF16* Model::rounded() {
+  return decoder_->rounded();
 }
+
+void Model::Round(const float* parameters) {
+  decoder_->Round(parameters);
+}
+
+const RouterStats& Model::router_stats() const {
+  return decoder_->router_stats();
+}
+
 int64_t Model::memory_bytes() const {
-  return impl_->MemoryBytes();
+  return decoder_->memory_bytes();
 }
 
 }  // namespace polymoe

@@ -1,9 +1,18 @@
 // The decoder: forward and backward of one micro-batch, by hand, on an operation table. Knows no ranks, no files and no optimiser.
 //
-//   Model model(config, CpuOps(), /*max_sequences=*/8, /*sequence_length=*/256);
-//   StepLosses losses = model.ForwardBackward(parameters, tokens, targets, 8, scale, gradients);
+//   Model model(config, CpuOps<BF16>(), {.max_sequences = 8, .sequence_length = 256});
+//   model.Round(parameters);
+//   MicroBatchLosses losses = model.ForwardBackward(parameters, tokens, targets, 8, scale, gradients);
+//   optimizer.Step(..., gradients, parameters, model.rounded());
 //
-// Not thread-safe; the operations inside use all OpenMP threads. All memory is taken in the constructor.
+// Precision. The table's element type is the model's. `parameters` and `gradients` are fp32 buffers of the caller in either, laid out
+// by table(). With BF16 matrix products read a rounded copy of the parameters, which the model holds in the same layout: whoever
+// changes parameters keeps it up to date, an optimiser in its own pass through rounded(), everybody else with Round(). Norm weights,
+// activation coefficients and the embedding are read from `parameters` itself.
+//
+// Memory. All of it is taken in the constructor, which throws std::bad_alloc; nothing is allocated later.
+//
+// Not thread-safe; the operations inside use all OpenMP threads.
 #ifndef POLYMOE_WORKER_MODEL_MODEL_H_
 #define POLYMOE_WORKER_MODEL_MODEL_H_
 
@@ -16,6 +25,13 @@
 #include "worker/model/parameters.h"
 
 namespace polymoe {
+
+struct ModelLimits {
+  int max_sequences = 1;  // of a micro-batch
+  int sequence_length = 1;
+  // Keep only the input of each layer, and compute the layer again, with the same bits, before its backward pass.
+  bool recompute = false;
+};
 
 // Sums over one micro-batch; the caller divides.
 struct MicroBatchLosses {
@@ -30,15 +46,18 @@ struct RouterStats {
   std::vector<float> entropy;   // [layers] mean over tokens of the entropy of the router's distribution, nats
 };
 
+class Decoder;
+
 class Model {
  public:
-  Model(const ModelConfig& config, const Ops& ops, int max_sequences, int sequence_length);
+  Model(const ModelConfig& config, const Ops<float>& ops, const ModelLimits& limits);
+  Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits& limits);
   ~Model();
 
-  const ModelConfig& config() const;
-  const ParameterTable& table() const;
+  const ModelConfig& config() const { return config_; }
+  const ParameterTable& table() const { return table_; }
 
-  // tokens, targets: [sequences, T]. Adds to `gradients` the gradient of
+  // tokens, targets: [sequences, T], sequences from 1 to max_sequences. Adds to `gradients` the gradient of
   //   scale * (sum over tokens of cross entropy + N * (load_balance_loss * load_balance + z_loss * z))
   // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split. Of the load balance,
   // which couples the tokens of one micro-batch, it gives the mean over micro-batches (as OLMoE's trainer): that depends on the
@@ -50,14 +69,19 @@ class Model {
   MicroBatchLosses Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                             float* token_losses = nullptr);
 
-  // Computed when asked.
-  RouterStats router_stats() const;
-  // Bytes of activations and scratch held.
+  // The copy that products read, [table().total()]; null in fp32, where they read the parameters.
+  BF16* rounded();
+  // Makes the whole copy; nothing in fp32.
+  void Round(const float* parameters);
+
+  const RouterStats& router_stats() const;
+  // Bytes of activations and scratch, without rounded().
   int64_t memory_bytes() const;
 
  private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  const ModelConfig config_;
+  const ParameterTable table_;
+  const std::unique_ptr<Decoder> decoder_;
 };
 
 }  // namespace polymoe

@@ -59,9 +59,9 @@ int64_t ParameterTable::Add(std::string name, std::vector<int64_t> shape, Init i
 void ParameterTable::AddAttention(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
   const int64_t d = c.hidden;
   layer.input_norm = Add(prefix + "input_layernorm.weight", {d}, Init::kOnes);
-  layer.q = Add(prefix + "self_attn.q_proj.weight", {d, d}, Init::kNormal);
-  layer.k = Add(prefix + "self_attn.k_proj.weight", {d, d}, Init::kNormal);
-  layer.v = Add(prefix + "self_attn.v_proj.weight", {d, d}, Init::kNormal);
+  layer.qkv = Add(prefix + "self_attn.q_proj.weight", {d, d}, Init::kNormal);
+  Add(prefix + "self_attn.k_proj.weight", {d, d}, Init::kNormal);
+  Add(prefix + "self_attn.v_proj.weight", {d, d}, Init::kNormal);
   layer.o = Add(prefix + "self_attn.o_proj.weight", {d, d}, Init::kNormal);
   layer.q_norm = c.moe ? Add(prefix + "self_attn.q_norm.weight", {d}, Init::kOnes) : -1;
   layer.k_norm = c.moe ? Add(prefix + "self_attn.k_norm.weight", {d}, Init::kOnes) : -1;

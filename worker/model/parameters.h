@@ -1,9 +1,9 @@
 // The parameter table: every tensor of the model by name, in one flat allocation. The same layout serves the gradients and the
 // optimiser's moments, so that reductions, clipping, AdamW and checkpoints are loops over this table and nothing else.
 //
-// Names and shapes are those of Hugging Face's OlmoeForCausalLM and LlamaForCausalLM (weights [out, in]); experts' weights are
-// separate entries but lie one after another, [experts, out, in], for the grouped GEMM. A gated up projection is stored as
-// gate_proj then up_proj of each expert, which together are the [2F, D] matrix that the kernels read. PolyCom coefficients, which
+// Names and shapes are those of Hugging Face's OlmoeForCausalLM and LlamaForCausalLM (weights [out, in]). Entries that one product reads
+// lie one after another: q, k and v; the experts' weights, [experts, out, in]; and, when gated, gate_proj then up_proj of each expert,
+// which together are the [2F, D] matrix that the kernels read. PolyCom coefficients, which
 // those classes do not have, are model.layers.{i}.mlp.act.coef, or .mlp.experts.{j}.act.coef per expert.
 #ifndef POLYMOE_WORKER_MODEL_PARAMETERS_H_
 #define POLYMOE_WORKER_MODEL_PARAMETERS_H_
@@ -29,11 +29,14 @@ struct Parameter {
 
 // Offsets of one layer's blocks in the flat buffer.
 struct LayerOffsets {
-  int64_t input_norm, q, k, v, o, q_norm, k_norm, post_norm;  // q_norm, k_norm: -1 when dense
-  int64_t router;                                             // [E,D], -1 when dense
-  int64_t up;                                                 // [E, up_width, D]
-  int64_t down;                                               // [E, D, F]
-  int64_t coefficients;                                       // [coefficient_sets, coefficient_count], -1 without
+  int64_t input_norm, post_norm;  // [D]
+  int64_t qkv;                    // [3D,D]: q, k and v
+  int64_t o;                      // [D,D]
+  int64_t q_norm, k_norm;         // [D], -1 when dense
+  int64_t router;                 // [E,D], -1 when dense
+  int64_t up;                     // [E, up_width, D]
+  int64_t down;                   // [E, D, F]
+  int64_t coefficients;           // [coefficient_sets, coefficient_count], -1 without
 };
 
 class ParameterTable {

@@ -4,8 +4,11 @@
 
 namespace polymoe {
 
-Optimizer::Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops& ops)
-    : config_(config), ops_(ops), first_(table.total()), second_(table.total()) {
+Optimizer::Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops<float>& ops)
+    : config_(config), ops_(ops), moments_([&](Arena::Cutter& cut) {
+        cut(first_, table.total());
+        cut(second_, table.total());
+      }) {
   for (const Parameter& p : table.parameters()) {
     if (!runs_.empty() && runs_.back().decay == p.decay) {
       runs_.back().size += p.size;
@@ -15,7 +18,7 @@ Optimizer::Optimizer(const AdamWConfig& config, const ParameterTable& table, con
   }
 }
 
-void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, const float* gradients, float* parameters) {
+void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, float* gradients, float* parameters, BF16* rounded) {
   AdamWParams params{.learning_rate = static_cast<float>(learning_rate),
                      .beta1 = static_cast<float>(config_.beta1),
                      .beta2 = static_cast<float>(config_.beta2),
@@ -26,8 +29,8 @@ void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, const 
   params.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(params.beta2), static_cast<double>(t)));
   for (const Run& run : runs_) {
     params.weight_decay = run.decay ? static_cast<float>(config_.weight_decay) : 0;
-    ops_.adamw(run.size, params, gradients + run.offset, parameters + run.offset, first_.data() + run.offset,
-               second_.data() + run.offset);
+    ops_.adamw(run.size, params, gradients + run.offset, parameters + run.offset, first_ + run.offset, second_ + run.offset,
+               rounded == nullptr ? nullptr : rounded + run.offset);
   }
 }
 

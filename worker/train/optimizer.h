@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/ops.h"
+#include "worker/model/arena.h"
 #include "worker/model/parameters.h"
 
 namespace polymoe {
@@ -16,14 +17,15 @@ struct AdamWConfig {
 
 class Optimizer {
  public:
-  Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops& ops);
+  Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops<float>& ops);
 
-  // Update number t (from 1). `grad_scale` multiplies the gradients first. All buffers are [table.total()].
-  void Step(uint64_t t, double learning_rate, double grad_scale, const float* gradients, float* parameters);
+  // Update number t (from 1). `grad_scale` multiplies the gradients first; afterwards they are 0. `rounded` (Model::rounded(), may be
+  // null) receives the new parameters too. All buffers are [table.total()].
+  void Step(uint64_t t, double learning_rate, double grad_scale, float* gradients, float* parameters, BF16* rounded);
 
   // First and second moments, [table.total()].
-  float* first() { return first_.data(); }
-  float* second() { return second_.data(); }
+  float* first() { return first_; }
+  float* second() { return second_; }
 
  private:
   // Neighbouring parameters of one decay group, updated in one call.
@@ -33,9 +35,10 @@ class Optimizer {
   };
 
   const AdamWConfig config_;
-  const Ops& ops_;
+  const Ops<float>& ops_;
   std::vector<Run> runs_;
-  std::vector<float> first_, second_;
+  float *first_ = nullptr, *second_ = nullptr;
+  const Arena moments_;
 };
 
 }  // namespace polymoe

@@ -9,6 +9,7 @@
 #include "polymoe/v1/job_spec.pb.h"
 
 #include "common/check.h"
+#include "common/spec/memory_plan.h"
 #include "common/spec/model_shape.h"
 #include "common/status.h"
 #include "common/units.h"
@@ -73,6 +74,26 @@ absl::StatusOr<Dataset> OpenChecked(const std::string& path, const std::string& 
   return dataset;
 }
 
+constexpr uint32_t kPlannedThreads = 1;  // more of them add little
+
+std::string Bytes(uint64_t bytes) {
+  return FormatBytes(static_cast<double>(bytes));
+}
+
+// The mildest change that can be enough, for a job that needs more than `memory_bytes`.
+std::string HowToNeedLess(const v1::JobSpec& spec, uint64_t memory_bytes) {
+  v1::JobSpec least = spec;
+  least.mutable_train()->set_micro_batch(1);
+  least.mutable_train()->set_recompute(true);
+  const MemoryPlan plan = PlanMemory(least, kPlannedThreads);
+  if (plan.total > memory_bytes) {
+    return plan.parameters > plan.activations + plan.scratch ? "lower layers, hidden, ffn or experts of spec.model"
+                                                             : "lower spec.data.sequenceLength";
+  }
+  if (spec.train().micro_batch() == 1) return "set spec.train.recompute: true";
+  return absl::StrCat("lower spec.train.microBatch", spec.train().recompute() ? "" : " or set spec.train.recompute: true");
+}
+
 }  // namespace
 
 ModelConfig ToModelConfig(const v1::JobSpec& spec) {
@@ -98,19 +119,26 @@ ModelConfig ToModelConfig(const v1::JobSpec& spec) {
 }
 
 absl::Status CheckSize(const v1::JobSpec& spec, uint64_t memory_bytes) {
-  constexpr uint64_t kFloatsPerParameter = 4;  // the value, its gradient, two moments
-  const uint64_t parameters = ComputeShape(spec.model(), spec.data().sequence_length()).total;
-  if (const uint64_t bytes = parameters * kFloatsPerParameter * sizeof(float); bytes > memory_bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("spec.model has ", FormatCount(static_cast<double>(parameters)), " parameters, which take ",
-                     FormatBytes(static_cast<double>(bytes)), " with gradients and moments; this machine has ",
-                     FormatBytes(static_cast<double>(memory_bytes)), "; lower layers, hidden, ffn or experts"));
+  if (const MemoryPlan plan = PlanMemory(spec, kPlannedThreads); plan.total > memory_bytes) {
+    const uint64_t parameters = ComputeShape(spec.model(), spec.data().sequence_length()).total;
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "this job needs ", Bytes(plan.total), ": ", Bytes(plan.parameters), " for ", FormatCount(static_cast<double>(parameters)),
+        " parameters with gradients and moments, ", Bytes(plan.activations + plan.scratch), " for a micro-batch of ",
+        spec.train().micro_batch(), " x ", spec.data().sequence_length(), " tokens, ",
+        Bytes(plan.total - plan.parameters - plan.activations - plan.scratch), " for the program; this machine has ",
+        Bytes(memory_bytes), "; ", HowToNeedLess(spec, memory_bytes)));
   }
   const uint64_t rows = uint64_t{spec.train().micro_batch()} * spec.data().sequence_length() * ToModelConfig(spec).top_k;
   if (rows <= std::numeric_limits<int32_t>::max()) return absl::OkStatus();  // the kernels' row indices
   return absl::InvalidArgumentError(absl::StrCat("spec.train.microBatch ", spec.train().micro_batch(),
                                                  " x spec.data.sequenceLength ", spec.data().sequence_length(), " x topK are ",
                                                  rows, " routed rows, more than 2^31 - 1; lower microBatch"));
+}
+
+absl::Status CheckPrecision(const v1::JobSpec& spec, bool cpu_has_bf16) {
+  if (spec.train().precision() != v1::PRECISION_BF16 || cpu_has_bf16) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "spec.train.precision is bf16, but this CPU cannot multiply bf16 (AVX512_BF16); set it to fp32");
 }
 
 std::string DescribeModel(const ModelConfig& c) {

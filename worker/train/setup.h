@@ -39,9 +39,13 @@ struct TrainingData {
   std::vector<ValidationData> validation;
 };
 
-// Whether the sizes, each legal by itself, make a model and a micro-batch that a machine of `memory_bytes` can hold at all.
-// RESOURCE_EXHAUSTED or INVALID_ARGUMENT says which to lower. The bound is a lower one: it counts no activations.
+// Whether the sizes, each legal by itself, make a model and a micro-batch that a machine of `memory_bytes` can hold, by
+// common/spec/memory_plan.h for one thread, as if no other rank ran there. RESOURCE_EXHAUSTED or INVALID_ARGUMENT says what takes how
+// much and what to lower.
 absl::Status CheckSize(const v1::JobSpec& spec, uint64_t memory_bytes);
+
+// INVALID_ARGUMENT when the job asks for bf16 and `cpu_has_bf16` (CpuHasBf16()) is false.
+absl::Status CheckPrecision(const v1::JobSpec& spec, bool cpu_has_bf16);
 
 // Opens and checks all datasets of the job: long enough for a sequence, no token beyond spec.model.vocab.
 absl::StatusOr<TrainingData> OpenData(const v1::JobSpec& spec);

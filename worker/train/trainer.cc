@@ -37,6 +37,15 @@ BatchLoader MakeLoader(const Dataset& dataset, const v1::JobSpec& spec) {
   return BatchLoader::Shuffled(dataset, spec.data().sequence_length(), spec.train().seed()).value();
 }
 
+Model MakeModel(const v1::JobSpec& spec) {
+  const ModelConfig config = ToModelConfig(spec);
+  const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
+                           .sequence_length = static_cast<int>(spec.data().sequence_length()),
+                           .recompute = spec.train().recompute()};
+  if (spec.train().precision() == v1::PRECISION_BF16) return Model(config, CpuOps<BF16>(), limits);
+  return Model(config, CpuOps<float>(), limits);
+}
+
 uint64_t BatchTokens(const v1::JobSpec& spec) {
   return uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
 }
@@ -52,11 +61,12 @@ Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& 
       reporter_(reporter),
       data_(std::move(data)),
       loader_(MakeLoader(data_.train, file.spec())),
-      model_(ToModelConfig(file.spec()), CpuOps(), static_cast<int>(file.spec().train().micro_batch()),
-             static_cast<int>(file.spec().data().sequence_length())),
-      optimizer_(ToAdamW(file.spec().train()), model_.table(), CpuOps()),
-      parameters_(model_.table().total()),
-      gradients_(model_.table().total()),
+      model_(MakeModel(file.spec())),
+      optimizer_(ToAdamW(file.spec().train()), model_.table(), CpuOps<float>()),
+      memory_([this](Arena::Cutter& cut) {
+        cut(parameters_, model_.table().total());
+        cut(gradients_, model_.table().total());
+      }),
       tokens_(uint64_t{file.spec().train().micro_batch()} * file.spec().data().sequence_length()),
       targets_(tokens_.size()) {}
 
@@ -64,6 +74,7 @@ Trainer::~Trainer() = default;
 
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file, const TrainerOptions& options, Group& group,
                                                          const Clock& clock, Reporter& reporter) {
+  POLYMOE_RETURN_IF_ERROR(CheckPrecision(file.spec(), CpuHasBf16()));
   POLYMOE_RETURN_IF_ERROR(CheckSize(file.spec(), MachineMemory()));
   POLYMOE_ASSIGN_OR_RETURN(TrainingData data, OpenData(file.spec()));
   std::unique_ptr<Trainer> trainer;
@@ -74,8 +85,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file
   }
   trainer->state_.model = DescribeModel(trainer->model_.config());
   trainer->state_.data_order = DescribeDataOrder(file.spec(), trainer->data_.train.fingerprint());
-  trainer->model_.table().Initialize(file.spec().train().seed(), trainer->model_.config(), trainer->parameters_.data());
+  trainer->model_.table().Initialize(file.spec().train().seed(), trainer->model_.config(), trainer->parameters_);
   POLYMOE_RETURN_IF_ERROR(trainer->ResumeTogether());
+  trainer->model_.Round(trainer->parameters_);
   return trainer;
 }
 
@@ -114,25 +126,24 @@ bool Trainer::done() const {
 }
 
 // Batch -> forward and backward a micro-batch -> reduce -> update. Rank r of W takes the r-th of W equal parts of the global batch.
+// The gradients are 0 before and after.
 absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   const absl::Duration start = clock_.Monotonic();
   const v1::TrainSpec& train = file_.spec().train();
   const uint32_t micro = train.micro_batch(), share = train.global_batch() / group_.size(), micro_batches = share / micro;
   const double batch_tokens = static_cast<double>(BatchTokens(file_.spec()));
 
-  std::fill(gradients_.begin(), gradients_.end(), 0.0f);
   // Cross entropy over tokens, router losses over micro-batches, and requests to stop: ranks leave together.
   double sums[4] = {0, 0, 0, stop.load(std::memory_order_relaxed) ? 1.0 : 0.0};
   for (uint32_t i = 0; i < micro_batches; ++i) {
     loader_.Fill(state_.sequences + uint64_t{share} * group_.rank() + uint64_t{micro} * i, micro, tokens_.data(), targets_.data());
-    const MicroBatchLosses losses =
-        model_.ForwardBackward(parameters_.data(), tokens_.data(), targets_.data(), static_cast<int>(micro),
-                               static_cast<float>(1 / batch_tokens), gradients_.data());
+    const MicroBatchLosses losses = model_.ForwardBackward(parameters_, tokens_.data(), targets_.data(), static_cast<int>(micro),
+                                                           static_cast<float>(1 / batch_tokens), gradients_);
     sums[0] += losses.cross_entropy;
     sums[1] += losses.load_balance;
     sums[2] += losses.z;
   }
-  POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(gradients_)));
+  POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(gradients_, model_.table().total())));
   POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(sums)));
 
   StepResult result{.loss = sums[0] / batch_tokens,
@@ -149,16 +160,17 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
 void Trainer::Update(StepResult& result) {
   const v1::TrainSpec& train = file_.spec().train();
   const uint64_t batch_tokens = BatchTokens(file_.spec());
-  result.grad_norm = std::sqrt(CpuOps().sum_squares(static_cast<int64_t>(gradients_.size()), gradients_.data()));
+  result.grad_norm = std::sqrt(CpuOps<float>().sum_squares(model_.table().total(), gradients_));
   result.learning_rate = LearningRate(train, state_.tokens + batch_tokens / 2);
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   if (result.skipped) {
     ++state_.skipped;
     ++skipped_in_a_row_;
+    std::fill_n(gradients_, model_.table().total(), 0.0f);
   } else {
     skipped_in_a_row_ = 0;
     const double clip = train.grad_clip(), scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1;
-    optimizer_.Step(++state_.updates, result.learning_rate, scale, gradients_.data(), parameters_.data());
+    optimizer_.Step(++state_.updates, result.learning_rate, scale, gradients_, parameters_, model_.rounded());
   }
   state_.step += 1;
   state_.tokens += batch_tokens;
@@ -172,7 +184,7 @@ void Trainer::Update(StepResult& result) {
 absl::Status Trainer::AfterStep(const StepResult& result) {
   const bool validates = done() || Due(file_.spec().validation().every_tokens());
   const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
-  if (leads()) reporter_.Step(result, validates, model_, parameters_.data());
+  if (leads()) reporter_.Step(result, validates, model_, parameters_);
   POLYMOE_RETURN_IF_ERROR(CheckFinite(result));
   if (leads() && validates) Validate();
   return saves ? Agree(leads() ? Save() : absl::OkStatus()) : absl::OkStatus();
@@ -200,7 +212,7 @@ void Trainer::Validate() {
       for (uint64_t i = 0; i < count; ++i) {
         ReadWindow(set.dataset, (window + i) * set.stride, length, tokens_.data() + i * length, targets_.data() + i * length);
       }
-      sum += model_.Evaluate(parameters_.data(), tokens_.data(), targets_.data(), static_cast<int>(count)).cross_entropy;
+      sum += model_.Evaluate(parameters_, tokens_.data(), targets_.data(), static_cast<int>(count)).cross_entropy;
     }
     const double tokens_per_byte =
         static_cast<double>(set.dataset.tokens()) / static_cast<double>(std::max<uint64_t>(1, set.dataset.bytes()));
@@ -226,7 +238,7 @@ absl::Status Trainer::Agree(const absl::Status& mine) {
 std::vector<TensorRef> Trainer::Tensors() {
   std::vector<TensorRef> tensors;
   const std::pair<const char*, float*> buffers[] = {
-      {"", parameters_.data()}, {"adam_m.", optimizer_.first()}, {"adam_v.", optimizer_.second()}};
+      {"", parameters_}, {"adam_m.", optimizer_.first()}, {"adam_v.", optimizer_.second()}};
   for (const auto& [prefix, buffer] : buffers) {
     for (const Parameter& p : model_.table().parameters())
       tensors.push_back({absl::StrCat(prefix, p.name), p.shape, buffer + p.offset});

@@ -15,6 +15,7 @@
 
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/data/loader.h"
+#include "worker/model/arena.h"
 #include "worker/model/model.h"
 #include "worker/parallel/group.h"
 #include "worker/train/optimizer.h"
@@ -39,8 +40,8 @@ enum class Outcome { kDone, kStopped };
 
 class Trainer {
  public:
-  // Opens and checks the data, takes all memory, initialises or resumes; the ranks start from the same state, or not at all. `file` is
-  // complete (CompleteJobFile). References are kept.
+  // Opens and checks the data, takes all memory, initialises or resumes; the ranks start from the same state, or not at all. A
+  // checkpoint of the other precision will do: it holds the fp32 weights. `file` is complete (CompleteJobFile). References are kept.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobFile& file, const TrainerOptions& options, Group& group,
                                                          const Clock& clock, Reporter& reporter);
   ~Trainer();
@@ -50,7 +51,7 @@ class Trainer {
   absl::StatusOr<Outcome> Run(const std::atomic<bool>& stop);
 
   const TrainerState& state() const { return state_; }
-  const float* parameters() const { return parameters_.data(); }
+  const float* parameters() const { return parameters_; }
 
  private:
   Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
@@ -81,8 +82,9 @@ class Trainer {
 
   Model model_;
   Optimizer optimizer_;
-  std::vector<float> parameters_, gradients_;
-  std::vector<int32_t> tokens_, targets_;  // one micro-batch
+  float *parameters_ = nullptr, *gradients_ = nullptr;  // fp32, [model_.table().total()]
+  const Arena memory_;                                  // of both
+  std::vector<int32_t> tokens_, targets_;               // one micro-batch
   TrainerState state_;
   int skipped_in_a_row_ = 0;
 };

@@ -35,9 +35,20 @@ TEST(JobFile, FillsDefaultsIn) {
   EXPECT_EQ(job->spec().model().activation().order(), 3u);
   EXPECT_DOUBLE_EQ(job->spec().model().activation().epsilon(), 1e-6);
   EXPECT_DOUBLE_EQ(job->spec().train().learning_rate(), 1e-3);
+  EXPECT_EQ(job->spec().train().precision(), v1::PRECISION_FP32);
+  EXPECT_TRUE(job->spec().train().has_recompute());
+  EXPECT_FALSE(job->spec().train().recompute());
   EXPECT_EQ(job->spec().checkpoint().keep_last(), 2u);  // a whole section that the file leaves out
   EXPECT_EQ(job->spec().validation().sets(0).split(), "heldout");
   EXPECT_EQ(job->spec().validation().sets(1).split(), "train");
+}
+
+TEST(JobFile, ReadsPrecisionAndRecompute) {
+  const auto job = ParseJobFile(
+      absl::StrReplaceAll(kJobText, {{"microBatch: 4", "microBatch: 4\n    precision: bf16\n    recompute: true"}}), "job.yaml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->spec().train().precision(), v1::PRECISION_BF16);
+  EXPECT_TRUE(job->spec().train().recompute());
 }
 
 struct BadCase {
@@ -78,6 +89,15 @@ INSTANTIATE_TEST_SUITE_P(
             "Enum", "polynorm", "polynrom",
             "job.yaml:15:18: spec.model.activation.kind: expected one of relu, relu2, gelu, swiglu, polyrelu, polynorm, polyprelu, "
             "polyrelunorm, found 'polynrom'; did you mean polynorm?"},
+        BadCase{"EnumWithDigits", "microBatch: 4", "precision: fp64",
+                "job.yaml:20:5: spec.train.precision: expected one of fp32, bf16, found 'fp64'; did you mean fp32?"},
+        BadCase{"Yes", "microBatch: 4", "recompute: yes",
+                "job.yaml:20:5: spec.train.recompute: expected true or false, found 'yes'"},
+        BadCase{"CapitalTrue", "microBatch: 4", "recompute: True",
+                "job.yaml:20:5: spec.train.recompute: expected true or false, found 'True'"},
+        BadCase{"One", "microBatch: 4", "recompute: 1", "job.yaml:20:5: spec.train.recompute: expected true or false, found '1'"},
+        BadCase{"NoTruth", "microBatch: 4",
+                "recompute:", "job.yaml:20:5: spec.train.recompute: has no value; expected true or false"},
         BadCase{"Missing", "    ffn: 48\n", "",
                 "job.yaml:7:3: spec.model.ffn: is missing: hidden width of one FFN (of one expert), for an ungated activation when "
                 "match "

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "polymoe/v1/job_spec.pb.h"
 
 namespace polymoe {
@@ -22,11 +25,21 @@ TEST(Rules, EveryFieldExplainsItselfAndEveryDefaultParses) {
   EXPECT_EQ(file.spec().train().schedule(), v1::SCHEDULE_KIND_COSINE);
 }
 
+TEST(Rules, SwitchesAndNamesSayWhatTheyTake) {
+  std::vector<std::string> lines;
+  for (const FieldDoc& doc : DescribeFields(v1::TrainSpec::descriptor())) {
+    if (doc.path == "precision" || doc.path == "recompute") lines.push_back(doc.path + ": " + doc.type + ", " + doc.default_value);
+  }
+  EXPECT_THAT(lines, ::testing::ElementsAre("precision: one of fp32, bf16, fp32", "recompute: true or false, false"));
+}
+
 TEST(Rules, DefaultsKeepWhatIsThere) {
   v1::TrainSpec train;
+  train.set_recompute(true);
   train.set_weight_decay(0);  // a zero that was meant
   ApplyDefaults(&train);
   EXPECT_EQ(train.weight_decay(), 0);
+  EXPECT_TRUE(train.recompute());
   EXPECT_EQ(train.beta1(), 0.9);
 }
 

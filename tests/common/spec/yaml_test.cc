@@ -30,6 +30,17 @@ TEST(Yaml, RoundTripsACompleteFile) {
   EXPECT_TRUE(MessageDifferencer::Equals(file, MustRead(MessageToYaml(file)))) << MessageToYaml(file);
 }
 
+TEST(Yaml, SwitchesAreWrittenAsTrueAndFalse) {
+  v1::JobFile file = *ParseJobFile(kJobText, "job.yaml");
+  file.mutable_spec()->mutable_train()->set_precision(v1::PRECISION_BF16);
+  for (const bool recompute : {true, false}) {
+    file.mutable_spec()->mutable_train()->set_recompute(recompute);
+    const std::string text = MessageToYaml(file);
+    EXPECT_THAT(text, ::testing::HasSubstr(recompute ? "precision: bf16\n    recompute: true\n" : "recompute: false\n"));
+    EXPECT_TRUE(MessageDifferencer::Equals(file, MustRead(text))) << text;
+  }
+}
+
 TEST(Yaml, RoundTripsAnyTextAndNumber) {
   const bool holds = rc::check([](const std::string& raw, double number, uint64_t count) {
     v1::JobFile file;

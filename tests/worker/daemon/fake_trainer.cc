@@ -3,7 +3,7 @@
 //   print TEXT | stderr TEXT     a line of output
 //   flood LINES                  that many lines of 1000 characters
 //   partial TEXT                 output without a newline
-//   args | env NAME | pid        prints its arguments | a variable | its process id
+//   args | env NAME | pid | cpus prints its arguments | a variable | its process id | the CPUs that it may run on
 //   started STEP | points STEP | checkpoint STEP PATH | error TEXT    an event
 //   garbage                      bytes that are no event
 //   gentle | stubborn            exits with 0 on SIGTERM | ignores it (neither: dies by it)
@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
@@ -29,6 +30,7 @@
 #include "polymoe/v1/trainer.pb.h"
 
 #include "common/check.h"
+#include "common/cpus.h"
 #include "common/file.h"
 #include "common/spec/yaml_read.h"
 
@@ -99,6 +101,8 @@ void RunCommand(absl::string_view command, const std::string& argument, const st
     Write(1, std::string(value == nullptr ? "" : value) + "\n");
   } else if (command == "pid") {
     Write(1, std::to_string(getpid()) + "\n");
+  } else if (command == "cpus") {
+    Write(1, absl::StrJoin(UsableCpus(), ",") + "\n");
   } else if (command == "garbage") {
     Write(events, "\x05garbage garbage");
   } else if (command == "gentle") {

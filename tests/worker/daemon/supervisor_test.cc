@@ -4,15 +4,18 @@
 #include <gtest/gtest.h>
 #include <prometheus/registry.h>
 #include <signal.h>
+#include <stdlib.h>
 
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "polymoe/v1/worker.pb.h"
 
+#include "common/cpus.h"
 #include "common/file.h"
 #include "tests/fakes/blocking_queue.h"
 #include "tests/fakes/temp_dir.h"
@@ -30,15 +33,15 @@ constexpr absl::Duration kLongGrace = absl::Minutes(10);
 
 class SupervisorTest : public ::testing::Test {
  protected:
-  void Start(const std::string& trainer = FakeTrainer()) {
+  void Start(const std::string& trainer = FakeTrainer(), uint32_t slots = 4, uint32_t threads_per_slot = 3) {
     SupervisorOptions options;
     options.worker = "w";
     options.server = "127.0.0.1:1";
     options.trainer = trainer;
     options.work_dir = dir_.path();
     options.checkpoint_root = "/checkpoints";
-    options.slots = 4;
-    options.threads_per_slot = 3;
+    options.slots = slots;
+    options.threads_per_slot = threads_per_slot;
     options.stop_grace = absl::ZeroDuration();
     supervisor_ = std::make_unique<Supervisor>(
         options, Clock::Real(), &metrics_, [this](v1::Report report) { reports_.Push(std::move(report)); },
@@ -114,6 +117,43 @@ TEST_F(SupervisorTest, GivesTheTrainerItsFlags) {
               ElementsAre(FakeTrainer(), "--spec", dir_.path() + "/jobs/j/attempt-1/job.yaml", "--checkpoint-dir", "/checkpoints/j",
                           "--resume", "/checkpoints/j/step-10", "--job", "j", "--attempt", "1", "--rank", "0", "--world-size", "8",
                           "--server", "127.0.0.1:1", "--events-fd", "3", "--threads", "3", "3"));
+}
+
+TEST_F(SupervisorTest, SlotsThatFillTheMachineHaveTheirOwnCpus) {
+  const std::vector<int> cpus = UsableCpus();
+  const auto slots = static_cast<uint32_t>(cpus.size());
+  Start(FakeTrainer(), slots, 1);
+  v1::Launch launch = MakeLaunch("j", 1, "cpus");
+  launch.mutable_placements(0)->set_slot(slots - 1);
+  supervisor_->Launch(launch);
+  EXPECT_THAT(LinesUntilExit(), ElementsAre(absl::StrCat(cpus.back())));
+}
+
+TEST_F(SupervisorTest, SlotsThatAreTooManyShareAllCpus) {
+  const std::vector<int> cpus = UsableCpus();
+  Start(FakeTrainer(), static_cast<uint32_t>(cpus.size()) + 1, 1);
+  supervisor_->Launch(MakeLaunch("j", 1, "cpus"));
+  EXPECT_THAT(LinesUntilExit(), ElementsAre(absl::StrJoin(cpus, ",")));
+}
+
+TEST_F(SupervisorTest, ThreadsSpinShortlyUnlessTheUserWantsOtherwise) {
+  const char kScript[] = "env GOMP_SPINCOUNT; env OMP_WAIT_POLICY";
+  const auto lines = [&](const std::string& job) {
+    Start();
+    supervisor_->Launch(MakeLaunch(job, 1, kScript));
+    const std::vector<std::string> said = LinesUntilExit();
+    supervisor_.reset();  // before the next change of the environment, which its thread reads
+    return said;
+  };
+  unsetenv("GOMP_SPINCOUNT");
+  unsetenv("OMP_WAIT_POLICY");
+  EXPECT_THAT(lines("neither"), ElementsAre("10000", ""));
+  setenv("OMP_WAIT_POLICY", "active", 1);
+  EXPECT_THAT(lines("policy"), ElementsAre("", "active"));
+  unsetenv("OMP_WAIT_POLICY");
+  setenv("GOMP_SPINCOUNT", "7", 1);
+  EXPECT_THAT(lines("count"), ElementsAre("7", ""));
+  unsetenv("GOMP_SPINCOUNT");
 }
 
 TEST_F(SupervisorTest, KeepsTheLastTwentyLinesAndAllOfALongOutput) {

@@ -42,7 +42,7 @@ TEST_P(ModelGradient, EveryTensorMatchesDifferences) {
   config.coefficients_per_expert = GetParam().per_expert;
   config.load_balance_loss = 0.1f;  // visible beside the cross entropy
   config.z_loss = 0.05f;
-  Model model(config, RefOps(), kSequences, kLength);
+  Model model(config, RefOps<float>(), {.max_sequences = kSequences, .sequence_length = kLength});
   const int64_t total = model.table().total();
   std::vector<float> parameters(total), gradients(total);
   model.table().Initialize(1, config, parameters.data());

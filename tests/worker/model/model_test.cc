@@ -18,36 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Pass {
-  MicroBatchLosses losses;
-  std::vector<float> gradients;
-};
-
-Pass RunModel(const ModelConfig& config, const Ops& ops, const std::vector<float>& parameters, const TinyBatch& batch,
-              int sequences, int length) {
-  Model model(config, ops, sequences, length);
-  Pass pass{.gradients = std::vector<float>(model.table().total())};
-  pass.losses = model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), sequences,
-                                      1.0f / static_cast<float>(batch.tokens.size()), pass.gradients.data());
-  return pass;
-}
-
-std::vector<float> Initial(const ModelConfig& config, uint64_t seed = 1) {
-  const ParameterTable table(config);
-  std::vector<float> parameters(table.total());
-  table.Initialize(seed, config, parameters.data());
-  return parameters;
-}
-
-double Norm(const std::vector<float>& v) {
-  return std::sqrt(std::inner_product(v.begin(), v.end(), v.begin(), 0.0));
-}
-
-double Distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - b[i], 2);
-  return std::sqrt(sum);
-}
+constexpr ModelLimits k3x17{.max_sequences = 3, .sequence_length = 17};
 
 TEST(Model, BothTablesAgree) {
   for (const bool moe : {true, false}) {
@@ -55,10 +26,12 @@ TEST(Model, BothTablesAgree) {
       const ModelConfig config = TinyConfig(static_cast<ActivationKind>(kind), moe);
       const std::vector<float> parameters = Initial(config);
       const TinyBatch batch = MakeBatch(3 * 17, config.vocab);
-      const Pass ref = RunModel(config, RefOps(), parameters, batch, 3, 17),
-                 cpu = RunModel(config, CpuOps(), parameters, batch, 3, 17);
+      const Pass ref = RunModel(config, RefOps<float>(), parameters, batch, k3x17),
+                 cpu = RunModel(config, CpuOps<float>(), parameters, batch, k3x17);
       EXPECT_NEAR(ref.losses.cross_entropy, cpu.losses.cross_entropy, 1e-5 * ref.losses.cross_entropy);
       EXPECT_NEAR(ref.losses.load_balance, cpu.losses.load_balance, 1e-5);
+      EXPECT_NEAR(ref.losses.z, cpu.losses.z, 1e-5 * (1 + ref.losses.z));
+      EXPECT_EQ(ref.router.counts, cpu.router.counts);
       // About 100 chained operations of 6e-8 each, in the worst case all in one direction.
       EXPECT_LT(Distance(ref.gradients, cpu.gradients), 1e-5 * Norm(ref.gradients)) << "kind " << kind << " moe " << moe;
     }
@@ -79,12 +52,14 @@ TEST(Model, OneExpertGetsAllAndTheOthersNothing) {
   }
   const TinyBatch batch = MakeBatch(2 * 7, config.vocab);
   // All logits 0: ties go to expert 0.
-  Model model(config, CpuOps(), 2, 7);
+  Model model(config, CpuOps<float>(), {.max_sequences = 2, .sequence_length = 7});
   std::vector<float> gradients(table.total());
   const MicroBatchLosses losses =
       model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 14, gradients.data());
   EXPECT_EQ(model.router_stats().counts, (std::vector<int32_t>{14, 0, 0, 0, 14, 0, 0, 0}));
   EXPECT_NEAR(losses.load_balance, 1.0, 1e-6);  // E * (1 * 1/E): probabilities are uniform
+  EXPECT_NEAR(losses.z, std::pow(std::log(4), 2), 1e-6);
+  for (const float entropy : model.router_stats().entropy) EXPECT_NEAR(entropy, std::log(4), 1e-6);
   for (int e = 1; e < config.experts; ++e) {
     const float* up = gradients.data() + table.layer(0).up + int64_t{e} * config.ffn * config.hidden;
     EXPECT_TRUE(std::all_of(up, up + config.ffn * config.hidden, [](float g) { return g == 0; })) << e;
@@ -93,17 +68,25 @@ TEST(Model, OneExpertGetsAllAndTheOthersNothing) {
 }
 
 TEST(Model, AccumulationAddsUp) {
-  // Dense: no term couples sequences, so two halves with the same scale give the gradient of the whole.
+  // Dense: no term couples sequences, so two halves with the same scale give the gradient of the whole. 320 tokens, of which the head
+  // takes 256 at a time.
   const ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, false);
   const std::vector<float> parameters = Initial(config);
-  const TinyBatch batch = MakeBatch(4 * 7, config.vocab);
-  Model model(config, CpuOps(), 4, 7);
+  constexpr int kLength = 80, kTokens = 4 * kLength;
+  const TinyBatch batch = MakeBatch(kTokens, config.vocab);
+  Model model(config, CpuOps<float>(), {.max_sequences = 4, .sequence_length = kLength});
   std::vector<float> whole(model.table().total()), halves(whole.size());
-  model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 4, 1.0f / 28, whole.data());
-  for (const int begin : {0, 14}) {
-    model.ForwardBackward(parameters.data(), batch.tokens.data() + begin, batch.targets.data() + begin, 2, 1.0f / 28,
-                          halves.data());
+  const double loss =
+      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 4, 1.0f / kTokens, whole.data())
+          .cross_entropy;
+  double sum = 0;
+  for (const int begin : {0, kTokens / 2}) {
+    sum += model
+               .ForwardBackward(parameters.data(), batch.tokens.data() + begin, batch.targets.data() + begin, 2, 1.0f / kTokens,
+                                halves.data())
+               .cross_entropy;
   }
+  EXPECT_NEAR(loss, sum, 1e-6 * loss);
   EXPECT_LT(Distance(whole, halves), 1e-6 * Norm(whole));
 }
 
@@ -111,8 +94,8 @@ TEST(Model, TheSameBitsAgainAndInAFreshModel) {
   const ModelConfig config = TinyConfig(ActivationKind::kPolyPRelu, true);
   const std::vector<float> parameters = Initial(config);
   const TinyBatch batch = MakeBatch(3 * 17, config.vocab);
-  const Pass first = RunModel(config, CpuOps(), parameters, batch, 3, 17),
-             second = RunModel(config, CpuOps(), parameters, batch, 3, 17);
+  const Pass first = RunModel(config, CpuOps<float>(), parameters, batch, k3x17),
+             second = RunModel(config, CpuOps<float>(), parameters, batch, k3x17);
   EXPECT_EQ(first.losses.cross_entropy, second.losses.cross_entropy);
   EXPECT_EQ(std::memcmp(first.gradients.data(), second.gradients.data(), first.gradients.size() * sizeof(float)), 0);
 }
@@ -121,7 +104,7 @@ TEST(Model, EvaluateGivesTheTrainingLossAndEachTokens) {
   const ModelConfig config = TinyConfig(ActivationKind::kGelu, true);
   const std::vector<float> parameters = Initial(config);
   const TinyBatch batch = MakeBatch(2 * 9, config.vocab);
-  Model model(config, CpuOps(), 3, 9);  // room for more
+  Model model(config, CpuOps<float>(), {.max_sequences = 3, .sequence_length = 9});  // room for more
   std::vector<float> gradients(model.table().total()), tokens(18);
   const auto trained =
       model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 18, gradients.data());
@@ -134,7 +117,7 @@ TEST(Model, CausalNoTokenSeesTheFuture) {
   const ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, true);
   const std::vector<float> parameters = Initial(config);
   TinyBatch batch = MakeBatch(9, config.vocab);
-  Model model(config, CpuOps(), 1, 9);
+  Model model(config, CpuOps<float>(), {.max_sequences = 1, .sequence_length = 9});
   std::vector<float> before(9), after(9);
   model.Evaluate(parameters.data(), batch.tokens.data(), batch.targets.data(), 1, before.data());
   batch.tokens[6] = (batch.tokens[6] + 1) % config.vocab;
@@ -178,16 +161,17 @@ TEST_P(Golden, LossesAndGradientsAreThoseOfPyTorch) {
                      .vocab = c.at("vocab"),
                      .activation = {.kind = static_cast<ActivationKind>(c.at("activation").get<int>()), .order = c.at("order")},
                      .coefficients_per_expert = c.at("per_expert")};
-  const int sequences = c.at("sequences"), length = c.at("length");
+  const ModelLimits limits{.max_sequences = c.at("sequences"), .sequence_length = c.at("length")};
+  const int count = limits.max_sequences * limits.sequence_length;
   const ParameterTable table(config);
   std::vector<float> parameters(table.total());
   for (const Parameter& p : table.parameters()) {
     for (int64_t i = 0; i < p.size; ++i) parameters[p.offset + i] = GoldenValue(p, i);
   }
-  const TinyBatch batch = MakeBatch(sequences * length, config.vocab);
-  for (const Ops* ops : {&RefOps(), &CpuOps()}) {
-    const Pass pass = RunModel(config, *ops, parameters, batch, sequences, length);
-    EXPECT_NEAR(pass.losses.cross_entropy / (sequences * length), golden.at("cross_entropy"), 1e-5) << ops->name;
+  const TinyBatch batch = MakeBatch(count, config.vocab);
+  for (const Ops<float>* ops : {&RefOps<float>(), &CpuOps<float>()}) {
+    const Pass pass = RunModel(config, *ops, parameters, batch, limits);
+    EXPECT_NEAR(pass.losses.cross_entropy / count, golden.at("cross_entropy"), 1e-5) << ops->name;
     EXPECT_NEAR(pass.losses.load_balance, golden.at("load_balance"), 1e-5) << ops->name;
     EXPECT_NEAR(pass.losses.z, golden.at("z"), 1e-5 * (1 + golden.at("z").get<double>())) << ops->name;
     ASSERT_EQ(golden.at("gradients").size(), table.parameters().size());

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
 
 #include "tests/worker/model/tiny_model.h"
 
@@ -38,6 +41,30 @@ TEST(Parameters, NamesAreThoseOfLlamaForCausalLM) {
   EXPECT_FALSE(names.contains("model.layers.0.self_attn.q_norm.weight"));
 }
 
+// What one product reads as one matrix, or one for each expert.
+TEST(Parameters, WeightsOfAProductLieOneAfterAnother) {
+  for (const bool moe : {true, false}) {
+    const ModelConfig config = TinyConfig(ActivationKind::kSwiglu, moe);
+    const ParameterTable table(config);
+    std::map<std::string, int64_t> offsets;
+    for (const Parameter& p : table.parameters()) offsets[p.name] = p.offset;
+    const int64_t d = config.hidden, f = config.ffn;
+    for (int i = 0; i < config.layers; ++i) {
+      const std::string layer = absl::StrCat("model.layers.", i, ".");
+      const LayerOffsets& at = table.layer(i);
+      EXPECT_EQ(offsets.at(layer + "self_attn.q_proj.weight"), at.qkv);
+      EXPECT_EQ(offsets.at(layer + "self_attn.k_proj.weight"), at.qkv + d * d);
+      EXPECT_EQ(offsets.at(layer + "self_attn.v_proj.weight"), at.qkv + 2 * d * d);
+      for (int e = 0; e < config.experts; ++e) {
+        const std::string expert = moe ? absl::StrCat(layer, "mlp.experts.", e, ".") : layer + "mlp.";
+        EXPECT_EQ(offsets.at(expert + "gate_proj.weight"), at.up + e * 2 * f * d);
+        EXPECT_EQ(offsets.at(expert + "up_proj.weight"), at.up + (e * 2 + 1) * f * d);
+        EXPECT_EQ(offsets.at(expert + "down_proj.weight"), at.down + e * d * f);
+      }
+    }
+  }
+}
+
 TEST(Parameters, OnlyCoefficientsEscapeDecay) {
   ModelConfig config = TinyConfig(ActivationKind::kPolyPRelu, true);
   config.coefficients_per_expert = true;
@@ -59,7 +86,7 @@ TEST(Parameters, ArmsShareWhatTheyHaveInCommon) {
   ta.Initialize(3, a, va.data());
   tb.Initialize(3, b, vb.data());
   for (int64_t i = 0; i < 32 * 32; ++i) {
-    ASSERT_EQ(va[ta.layer(1).q + i], vb[tb.layer(1).q + i]);
+    ASSERT_EQ(va[ta.layer(1).qkv + i], vb[tb.layer(1).qkv + i]);
     ASSERT_EQ(va[ta.lm_head() + i], vb[tb.lm_head() + i]);
   }
   tb.Initialize(4, b, vb.data());

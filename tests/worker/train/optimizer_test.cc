@@ -40,19 +40,22 @@ void ExpectPlainAdamW(const AdamWConfig& config, double grad_scale, double toler
   const ModelConfig model = Config();
   const ParameterTable table(model);
   std::vector<float> parameters(table.total()), gradients(table.total());
+  std::vector<BF16> rounded(table.total());
   table.Initialize(1, model, parameters.data());
   std::vector<PlainAdamW> plain;
   for (const float p : parameters) plain.push_back({p});
-  Optimizer optimizer(config, table, CpuOps());
+  Optimizer optimizer(config, table, CpuOps<float>());
   for (int t = 1; t <= 8; ++t) {
     const double rate = 0.01 * t;  // a schedule
     for (int64_t i = 0; i < table.total(); ++i) gradients[i] = Gradient(i, t);
-    optimizer.Step(t, rate, grad_scale, gradients.data(), parameters.data());
+    optimizer.Step(t, rate, grad_scale, gradients.data(), parameters.data(), rounded.data());
     for (const Parameter& p : table.parameters()) {
       const double decay = p.name.ends_with("act.coef") ? 0 : config.weight_decay;
       for (int64_t i = p.offset; i < p.offset + p.size; ++i) {
-        plain[i].Step(t, rate, decay, grad_scale * static_cast<double>(gradients[i]), config);
+        plain[i].Step(t, rate, decay, grad_scale * static_cast<double>(Gradient(i, t)), config);
         ASSERT_NEAR(parameters[i], plain[i].p, tolerance) << p.name << " step " << t;
+        ASSERT_EQ(rounded[i].bits, BF16(parameters[i]).bits) << p.name << " step " << t;
+        ASSERT_EQ(gradients[i], 0) << "ready for the next step: " << p.name << " step " << t;
         ASSERT_NEAR(optimizer.first()[i], plain[i].m, 1e-6) << p.name << " step " << t;
         ASSERT_NEAR(optimizer.second()[i], plain[i].v, 1e-6) << p.name << " step " << t;
       }
@@ -83,8 +86,8 @@ TEST(Optimizer, DecayTouchesEverythingButCoefficients) {
   std::vector<float> parameters(table.total()), zeros(table.total());
   table.Initialize(1, model, parameters.data());
   const std::vector<float> before = parameters;
-  Optimizer optimizer({.weight_decay = 0.5}, table, CpuOps());
-  optimizer.Step(1, 0.1, 1, zeros.data(), parameters.data());
+  Optimizer optimizer({.weight_decay = 0.5}, table, CpuOps<float>());
+  optimizer.Step(1, 0.1, 1, zeros.data(), parameters.data(), nullptr);
   int coefficients = 0;
   for (const Parameter& p : table.parameters()) {
     const bool coefficient = p.name.ends_with("act.coef");

@@ -106,6 +106,29 @@ std::vector<Arm> Arms() {
 }
 INSTANTIATE_TEST_SUITE_P(Arms, EveryModel, ::testing::ValuesIn(Arms()), [](const auto& info) { return ArmName(info.param); });
 
+// The copy that products read is not in the checkpoint.
+TEST_F(ResumeTest, Bf16GoesOnWithTheSameBits) {
+  if (!CpuHasBf16()) GTEST_SKIP() << "this CPU has no AVX512_BF16";
+  v1::JobFile file = SavingJob(6, 5);
+  file.mutable_spec()->mutable_train()->set_precision(v1::PRECISION_BF16);
+  const TrainingRun whole = TrainToEnd(file, {.checkpoint_dir = checkpoints()});
+  const TrainingRun resumed = TrainToEnd(file, {.checkpoint_dir = checkpoints("b"), .resume = checkpoints() + "/step-00000004"});
+  ASSERT_EQ(StartStep(resumed), 4u);
+  EXPECT_EQ(resumed.Series("loss").at(5), whole.Series("loss").at(5));
+  EXPECT_EQ(resumed.parameters, whole.parameters);
+}
+
+TEST_F(ResumeTest, ACheckpointServesTheOtherPrecision) {
+  if (!CpuHasBf16()) GTEST_SKIP() << "this CPU has no AVX512_BF16";
+  v1::JobFile bf16 = SavingJob(6, 5);
+  bf16.mutable_spec()->mutable_train()->set_precision(v1::PRECISION_BF16);
+  const TrainingRun fp32 = TrainToEnd(SavingJob(6, 5), {.checkpoint_dir = checkpoints()});
+  const TrainingRun mixed = TrainToEnd(bf16, {.checkpoint_dir = checkpoints("b"), .resume = checkpoints() + "/step-00000004"});
+  ASSERT_EQ(StartStep(mixed), 4u);
+  EXPECT_NE(mixed.Series("loss").at(5), fp32.Series("loss").at(5));
+  EXPECT_NEAR(mixed.Series("loss").at(5), fp32.Series("loss").at(5), 0.01 * fp32.Series("loss").at(5));
+}
+
 TEST_F(ResumeTest, AStopOnRequestSavesItsStepAndLosesNothing) {
   const TrainingRun whole = TrainToEnd(Job(6));
   TamperedGroup group(nullptr, [](int step, absl::Span<double> sums) { sums[3] += step == 3; });

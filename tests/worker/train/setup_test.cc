@@ -9,7 +9,7 @@
 #include <map>
 #include <string>
 
-#include "common/spec/model_shape.h"
+#include "common/spec/memory_plan.h"
 #include "tests/worker/train/tiny_training.h"
 
 namespace polymoe {
@@ -23,12 +23,34 @@ class Setup : public TinyTraining {
   v1::JobSpec& spec_ = *file_.mutable_spec();
 };
 
-TEST_F(Setup, AModelMustFitIntoMemoryWithGradientsAndMoments) {
-  const uint64_t bytes = ComputeShape(spec_.model(), kLength).total * 16;
+TEST_F(Setup, AJobMustFitIntoMemory) {
+  spec_.mutable_train()->set_micro_batch(1);
+  spec_.mutable_train()->set_recompute(true);
+  spec_.mutable_model()->set_hidden(256);
+  spec_.mutable_model()->set_ffn(1024);
+  const uint64_t bytes = PlanMemory(spec_, 1).total;
   EXPECT_TRUE(CheckSize(spec_, bytes).ok());
-  const absl::Status status = CheckSize(spec_, bytes - 1);
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("lower layers, hidden, ffn or experts"));
+  EXPECT_EQ(CheckSize(spec_, bytes - 1).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      std::string(CheckSize(spec_, 100 << 20).message()),
+      "this job needs 117.2 MiB: 72.3 MiB for 4.74M parameters with gradients and moments, 862.1 KiB for a micro-batch of 1 x 16 "
+      "tokens, 44.0 MiB for the program; this machine has 100.0 MiB; lower layers, hidden, ffn or experts of spec.model");
+}
+
+// The job just does not fit; what is named must be able to help, and be something that can still be changed.
+TEST_F(Setup, WhatToLowerIsWhatHelps) {
+  const auto advice = [this](uint32_t micro_batch, bool recompute, uint32_t length) {
+    v1::JobSpec spec = spec_;
+    spec.mutable_train()->set_micro_batch(micro_batch);
+    spec.mutable_train()->set_recompute(recompute);
+    spec.mutable_data()->set_sequence_length(length);
+    const std::string message(CheckSize(spec, PlanMemory(spec, 1).total - 1).message());
+    return message.substr(message.rfind("; ") + 2);
+  };
+  EXPECT_EQ(advice(8, false, 1024), "lower spec.train.microBatch or set spec.train.recompute: true");
+  EXPECT_EQ(advice(8, true, 1024), "lower spec.train.microBatch");
+  EXPECT_EQ(advice(1, false, 1024), "set spec.train.recompute: true");
+  EXPECT_EQ(advice(1, true, 1 << 16), "lower spec.data.sequenceLength");
 }
 
 TEST_F(Setup, RowsOfAMicroBatchMustFitTheKernelsIndices) {
@@ -39,6 +61,15 @@ TEST_F(Setup, RowsOfAMicroBatchMustFitTheKernelsIndices) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("2147483648 routed rows, more than 2^31 - 1; lower microBatch"));
   spec_.mutable_model()->set_architecture(v1::ARCHITECTURE_DENSE);
   EXPECT_TRUE(CheckSize(spec_, ~uint64_t{0}).ok()) << "a dense model has one row a token";
+}
+
+TEST_F(Setup, Bf16NeedsACpuThatMultipliesIt) {
+  EXPECT_TRUE(CheckPrecision(spec_, false).ok());
+  spec_.mutable_train()->set_precision(v1::PRECISION_BF16);
+  EXPECT_TRUE(CheckPrecision(spec_, true).ok());
+  const absl::Status status = CheckPrecision(spec_, false);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "spec.train.precision is bf16, but this CPU cannot multiply bf16 (AVX512_BF16); set it to fp32");
 }
 
 TEST_F(Setup, DataMustFitTheJob) {

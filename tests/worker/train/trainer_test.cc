@@ -55,6 +55,39 @@ TEST_F(TinyTraining, OneToThreeThreadsGiveTheSameBits) {
   }
 }
 
+TEST_F(TinyTraining, RecomputeGivesTheSameBits) {
+  v1::JobFile file = Job(5);
+  const TrainingRun kept = TrainToEnd(file);
+  file.mutable_spec()->mutable_train()->set_recompute(true);
+  const TrainingRun again = TrainToEnd(file);
+  EXPECT_EQ(again.Series("loss"), kept.Series("loss"));
+  EXPECT_EQ(again.Series("router_entropy/1"), kept.Series("router_entropy/1"));
+  EXPECT_EQ(again.parameters, kept.parameters);
+}
+
+TEST_F(TinyTraining, Bf16LearnsAsFp32Does) {
+  if (!CpuHasBf16()) GTEST_SKIP() << "this CPU has no AVX512_BF16";
+  v1::JobFile file = Job(40);
+  const auto fp32 = TrainToEnd(file).Series("loss");
+  file.mutable_spec()->mutable_train()->set_precision(v1::PRECISION_BF16);
+  const TrainingRun run = TrainToEnd(file);
+  const auto bf16 = run.Series("loss");
+  ASSERT_EQ(bf16.size(), 40u);
+  EXPECT_NE(bf16.at(1), fp32.at(1));
+  double fp32_end = 0, bf16_end = 0;
+  for (const auto& [step, loss] : fp32) {
+    // Later the two are on ways of their own, down the same hill.
+    if (step <= 10) {
+      EXPECT_NEAR(bf16.at(step), loss, 0.03 * loss) << step;  // a step is worth up to 10 %
+    } else if (step > 30) {
+      fp32_end += loss;
+      bf16_end += bf16.at(step);
+    }
+  }
+  EXPECT_NEAR(bf16_end, fp32_end, 0.05 * fp32_end);
+  EXPECT_EQ(TrainToEnd(file).parameters, run.parameters) << "the same bits again";
+}
+
 // The loss is a sum of 128 fp32 terms, each good to a few roundings of 6e-8. A gradient's entry is the sum of as many contributions
 // in another order, which errs by about 6e-8 * sqrt(128) of their magnitude and, over all entries, averages out in the norm.
 constexpr double kSplitTolerance = 1e-6;

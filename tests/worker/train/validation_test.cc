@@ -32,7 +32,7 @@ class Validation : public TinyTraining {
   double LossOf(const v1::JobFile& file, const std::string& set, const std::vector<uint64_t>& windows,
                 const std::vector<float>& parameters) const {
     const Dataset dataset = Dataset::Open(dir_.path() + "/" + set, "train").value();
-    Model model(ToModelConfig(file.spec()), CpuOps(), 1, kLength);
+    Model model(ToModelConfig(file.spec()), CpuOps<float>(), {.max_sequences = 1, .sequence_length = kLength});
     std::vector<int32_t> tokens(kLength), targets(kLength);
     double sum = 0;
     for (const uint64_t window : windows) {
