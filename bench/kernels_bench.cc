@@ -74,8 +74,10 @@ template <class E>
 void Time(const KernelCase<E>& c, const Flags& flags, const Roof& roof, OpProfile& profile) {
   const Ops<E>& ops = profile.Wrap(CpuOps<E>());
   c.run(ops);  // takes scratch
-  profile.Reset();
+  profile.Clear();
+  profile.Record(true);
   for (int i = 0; i < flags.repeats; ++i) c.run(ops);
+  profile.Record(false);
   std::vector<double> seconds;
   for (const OpProfile::Event& event : profile.events()) seconds.push_back(event.seconds);
   std::sort(seconds.begin(), seconds.end());

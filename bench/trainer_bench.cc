@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <new>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -24,15 +25,19 @@
 #include "polymoe/v1/job_spec.pb.h"
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/spec/job_file.h"
 #include "common/spec/model_shape.h"
 #include "common/spec/scalar.h"
 #include "common/status.h"
 #include "common/units.h"
+#include "kernels/cpu/roof.h"
 #include "kernels/ops.h"
+#include "kernels/profile.h"
 #include "worker/model/arena.h"
 #include "worker/model/model.h"
 #include "worker/train/optimizer.h"
+#include "worker/train/profile_report.h"
 #include "worker/train/setup.h"
 
 namespace polymoe {
@@ -44,7 +49,8 @@ constexpr char kFooter[] = R"(Examples:
   trainer_bench --shape dense --json | jq .gflops     one line for scripts
 
 Shapes: moe (d 512, 8 layers, 16 experts, top-4), moe64 (the same with 64 experts), dense (GPT-2's 124M as a LLaMA decoder), tiny.
-GFLOP/s are the model's: 6 x active parameters without the embedding + 6 x layers x sequence x hidden a token.
+GFLOP/s are the model's: 6 x active parameters without the embedding + 6 x layers x sequence x hidden a token. The roof is that of
+products on packed operands in cache, measured at the start.
 Exit codes: 0 done, 1 failed, 2 bad flags.)";
 
 struct Shape {
@@ -65,6 +71,7 @@ constexpr Shape kShapes[] = {
 struct Flags {
   std::string shape = "moe", activation, precision = "fp32";
   int steps = 5, threads = 0;
+  std::string profile;
   bool recompute = false, json = false;
 };
 
@@ -105,20 +112,15 @@ absl::StatusOr<v1::JobSpec> ToSpec(const Flags& flags) {
   return spec;
 }
 
-Model MakeModel(const v1::JobSpec& spec) {
-  const ModelConfig config = ToModelConfig(spec);
-  const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
-                           .sequence_length = static_cast<int>(spec.data().sequence_length()),
-                           .recompute = spec.train().recompute()};
-  if (spec.train().precision() == v1::PRECISION_BF16) return Model(config, CpuOps<BF16>(), limits);
-  return Model(config, CpuOps<float>(), limits);
-}
-
 // One batch, again and again: the loss falls when the steps do what they should.
 class Training {
  public:
-  explicit Training(const v1::JobSpec& spec)
-      : spec_(spec), model_(MakeModel(spec)), optimizer_({}, model_.table(), CpuOps<float>()), memory_([this](Arena::Cutter& cut) {
+  Training(const v1::JobSpec& spec, OpProfile* profile)
+      : spec_(spec),
+        model_(MakeModel(spec, profile)),
+        parameter_ops_(ParameterOps(profile)),
+        optimizer_({}, model_.table(), parameter_ops_),
+        memory_([this](Arena::Cutter& cut) {
           cut(parameters_, model_.table().total());
           cut(gradients_, model_.table().total());
         }) {
@@ -137,7 +139,7 @@ class Training {
     const MicroBatchLosses losses =
         model_.ForwardBackward(parameters_, tokens_.data(), targets_.data(), static_cast<int>(spec_.train().micro_batch()),
                                static_cast<float>(1 / count), gradients_);
-    const double norm = std::sqrt(CpuOps<float>().sum_squares(model_.table().total(), gradients_));
+    const double norm = std::sqrt(parameter_ops_.sum_squares(model_.table().total(), gradients_));
     const double clip = spec_.train().grad_clip();
     optimizer_.Step(++updates_, spec_.train().learning_rate(), norm > clip ? clip / norm : 1, gradients_, parameters_,
                     model_.rounded());
@@ -149,6 +151,7 @@ class Training {
  private:
   const v1::JobSpec spec_;
   Model model_;
+  const Ops<float>& parameter_ops_;
   Optimizer optimizer_;
   float *parameters_ = nullptr, *gradients_ = nullptr;
   const Arena memory_;  // of both
@@ -165,20 +168,28 @@ double Median(std::vector<double> values) {
 struct Result {
   std::vector<double> seconds;  // of the timed steps
   double first_loss = 0, last_loss = 0;
-  double tokens_per_second = 0, gflops = 0;
+  double tokens_per_second = 0, gflops = 0, roof_gflops = 0;
 };
 
-Result Measure(const v1::JobSpec& spec, int steps) {
-  Training training(spec);
+// Of the products of this job's precision, FLOP/s.
+double ProductRoof(const v1::JobSpec& spec, const Roof& roof) {
+  return spec.train().precision() == v1::PRECISION_BF16 ? roof.bf16_flops : roof.fp32_flops;
+}
+
+Result Measure(const v1::JobSpec& spec, int steps, const Roof& roof, OpProfile* profile) {
+  Training training(spec, profile);
   Result result;
   result.first_loss = training.Step();  // warm-up
+  if (profile != nullptr) profile->Record(true);
   for (int i = 0; i < steps; ++i) {
     const absl::Duration start = Clock::Real().Monotonic();
     result.last_loss = training.Step();
     result.seconds.push_back(absl::ToDoubleSeconds(Clock::Real().Monotonic() - start));
   }
+  if (profile != nullptr) profile->Record(false);
   result.tokens_per_second = training.tokens() / Median(result.seconds);
   result.gflops = result.tokens_per_second * ComputeShape(spec.model(), spec.data().sequence_length()).flops_per_token / 1e9;
+  result.roof_gflops = ProductRoof(spec, roof) / 1e9;
   return result;
 }
 
@@ -202,6 +213,7 @@ void PrintJson(const Flags& flags, const v1::JobSpec& spec, const Result& result
                                        {"median_seconds", Median(result.seconds)},
                                        {"tokens_per_second", result.tokens_per_second},
                                        {"gflops", result.gflops},
+                                       {"roof_gflops", result.roof_gflops},
                                        {"step_seconds", result.seconds},
                                        {"first_loss", result.first_loss},
                                        {"last_loss", result.last_loss},
@@ -213,11 +225,27 @@ void PrintTable(const Flags& flags, const v1::JobSpec& spec, const Result& resul
   const auto [least, most] = std::minmax_element(result.seconds.begin(), result.seconds.end());
   const std::string range = absl::StrFormat("%.4g..%.4g", *least, *most);
   const std::string loss = absl::StrFormat("%.3f -> %.3f", result.first_loss, result.last_loss);
-  std::printf("%-6s %-12s %-9s %7s %8s %16s %9s %8s %18s %10s\n", "SHAPE", "ACTIVATION", "PRECISION", "THREADS", "STEP S",
-              "MIN..MAX", "TOKENS/S", "GFLOP/S", "LOSS", "PEAK RSS");
-  std::printf("%-6s %-12s %-9s %7d %8.4g %16s %9.0f %8.1f %18s %10s\n", flags.shape.c_str(), ActivationName(spec).c_str(),
+  std::printf("%-6s %-12s %-9s %7s %8s %16s %9s %8s %5s %18s %10s\n", "SHAPE", "ACTIVATION", "PRECISION", "THREADS", "STEP S",
+              "MIN..MAX", "TOKENS/S", "GFLOP/S", "ROOF", "LOSS", "PEAK RSS");
+  std::printf("%-6s %-12s %-9s %7d %8.4g %16s %9.0f %8.1f %4.0f%% %18s %10s\n", flags.shape.c_str(), ActivationName(spec).c_str(),
               flags.precision.c_str(), omp_get_max_threads(), Median(result.seconds), range.c_str(), result.tokens_per_second,
-              result.gflops, loss.c_str(), FormatBytes(static_cast<double>(PeakRssBytes())).c_str());
+              result.gflops, 100 * result.gflops / result.roof_gflops, loss.c_str(),
+              FormatBytes(static_cast<double>(PeakRssBytes())).c_str());
+}
+
+int PrintProfile(const Flags& flags, const v1::JobSpec& spec, const Result& result, const Roof& roof, const OpProfile& profile) {
+  const double tokens = static_cast<double>(spec.train().micro_batch()) * spec.data().sequence_length();
+  const std::string table =
+      RenderProfile(profile, {.steps = flags.steps,
+                              .seconds = std::accumulate(result.seconds.begin(), result.seconds.end(), 0.0),
+                              .tokens = tokens * flags.steps,
+                              .flops_per_token = ComputeShape(spec.model(), spec.data().sequence_length()).flops_per_token,
+                              .product_roof = ProductRoof(spec, roof),
+                              .memory_roof = roof.bytes});
+  std::fputs(table.c_str(), stdout);
+  const absl::Status written = WriteFileDurably(flags.profile, ChromeTrace(profile));
+  if (!written.ok()) std::fprintf(stderr, "trainer_bench: %s\n", std::string(written.message()).c_str());
+  return written.ok() ? 0 : 1;
 }
 
 int Run(const Flags& flags) {
@@ -228,7 +256,10 @@ int Run(const Flags& flags) {
     return 2;
   }
   try {
-    const Result result = Measure(*spec, flags.steps);
+    const Roof roof = MeasureRoof();
+    OpProfile profile(/*max_events=*/flags.profile.empty() ? 0 : 100'000);
+    const Result result = Measure(*spec, flags.steps, roof, flags.profile.empty() ? nullptr : &profile);
+    if (!flags.profile.empty()) return PrintProfile(flags, *spec, result, roof, profile);
     flags.json ? PrintJson(flags, *spec, result) : PrintTable(flags, *spec, result);
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "trainer_bench: not enough memory for shape %s; --recompute needs less\n", flags.shape.c_str());
@@ -258,6 +289,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--threads", flags.threads, "OpenMP threads (default: one a core)")->check(CLI::Range(1, 4096))->type_name("N");
   app.add_flag("--recompute", flags.recompute, "compute each layer again in the backward pass, for less memory");
+  app.add_option("--profile", flags.profile, "print the time of each operation instead, and write a trace for ui.perfetto.dev")
+      ->type_name("FILE");
   app.add_flag("--json", flags.json, "one line of JSON");
   try {
     app.parse(argc, argv);

@@ -174,12 +174,13 @@ const Ops<E>& OpProfile::Wrap(const Ops<E>& base) {
 template const Ops<float>& OpProfile::Wrap(const Ops<float>&);
 template const Ops<BF16>& OpProfile::Wrap(const Ops<BF16>&);
 
-void OpProfile::Reset() {
+void OpProfile::Clear() {
   rows_.clear();
   events_.clear();
 }
 
 void OpProfile::Add(const OpCost& cost, Clock::time_point start, Clock::time_point end) {
+  if (!recording_) return;
   auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& r) {
     return r.cost.op == cost.op && r.cost.sizes == cost.sizes && r.cost.bytes == cost.bytes;
   });

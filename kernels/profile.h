@@ -2,8 +2,10 @@
 //
 //   OpProfile profile(/*max_events=*/100000);
 //   Model model(config, profile.Wrap(CpuOps<BF16>()), ...);
-//   profile.Reset();  // after the warm-up
+//   ... a step to warm up ...
+//   profile.Record(true);
 //   ... steps ...
+//   profile.Record(false);
 //   profile.rows(), profile.events()
 //
 // One profile at a time (the operations are plain functions, so what they report to is global), used by one thread. It costs two looks at
@@ -45,7 +47,7 @@ class OpProfile {
     double seconds;
   };
 
-  // Notes at most `max_events` single calls after each Reset; the rows have all of them.
+  // Keeps at most `max_events` single calls; the rows count all of them.
   explicit OpProfile(size_t max_events);
   ~OpProfile();
   OpProfile(const OpProfile&) = delete;
@@ -54,7 +56,9 @@ class OpProfile {
   template <class E>
   const Ops<E>& Wrap(const Ops<E>& base);
 
-  void Reset();
+  // Whether calls are noted; at first not.
+  void Record(bool on) { recording_ = on; }
+  void Clear();
   const std::vector<Row>& rows() const { return rows_; }
   const std::vector<Event>& events() const { return events_; }
 
@@ -62,6 +66,7 @@ class OpProfile {
 
  private:
   const size_t max_events_;
+  bool recording_ = false;
   std::vector<Row> rows_;
   std::vector<Event> events_;
 };

@@ -20,15 +20,21 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/spec/job_file.h"
+#include "common/spec/model_shape.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "kernels/cpu/roof.h"
+#include "kernels/profile.h"
 #include "worker/parallel/group.h"
 #include "worker/train/event_writer.h"
+#include "worker/train/profile_report.h"
 #include "worker/train/reporter.h"
 #include "worker/train/trainer.h"
 
 namespace polymoe {
 namespace {
+
+constexpr size_t kTracedCalls = 100'000;  // of a profile: some hundred steps of a small model
 
 enum ExitCode { kDone = 0, kFailed = 1, kBadInput = 2, kStopped = 3 };
 
@@ -36,14 +42,14 @@ constexpr char kFooter[] = R"(Examples:
   polymoe-train --spec job.yaml                    train; checkpoints go to ./checkpoints/NAME
   polymoe-train --spec job.yaml --resume none      train again from scratch; checkpoints that are there are set aside
   polymoe-train --spec job.yaml --threads 1        with one thread
+  polymoe-train --spec job.yaml --profile t.json   and say at the end where the time of a step went
 
 SIGTERM and SIGINT finish the step, save a checkpoint and exit.
 Exit codes: 0 done, 1 failed, 2 bad job file or flags, 3 stopped on request.)";
 
 std::atomic<bool> stop_requested = false;
 
-// A thread takes the signals. Never a handler: it would run on the stack of a thread that computes, and generated code of oneDNN uses
-// that memory otherwise (a SIGTERM in the middle of a product broke the heap).
+// A thread takes the signals. Never a handler: it would run on the stack of a thread that computes, in the middle of whatever that does.
 void TakeStopSignals() {
   std::thread([signals = BlockStopSignals()] {
     int signal = 0;
@@ -53,11 +59,34 @@ void TakeStopSignals() {
 }
 
 struct Flags {
-  std::string spec, checkpoint_dir, resume = "auto", job, server;
+  std::string spec, checkpoint_dir, resume = "auto", profile, job, server;
   uint32_t attempt = 1, rank = 0, world_size = 1;
   int threads = 0;
   int events_fd = -1;
 };
+
+// The table goes to stdout, the trace to `path`; of a run that ends with an error neither.
+absl::StatusOr<Outcome> TrainProfiled(const std::string& path, const v1::JobFile& file, TrainerOptions options, Group& group,
+                                      Reporter& reporter) {
+  const v1::JobSpec& spec = file.spec();
+  const Roof roof = MeasureRoof();
+  OpProfile profile(kTracedCalls);
+  options.profile = &profile;
+  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
+  POLYMOE_ASSIGN_OR_RETURN(const Outcome outcome, trainer->Run(stop_requested));
+  const double step_tokens = static_cast<double>(spec.train().global_batch()) * spec.data().sequence_length();
+  std::fputs(
+      RenderProfile(profile, {.steps = trainer->profiled_steps(),
+                              .seconds = trainer->profiled_seconds(),
+                              .tokens = step_tokens * trainer->profiled_steps(),
+                              .flops_per_token = ComputeShape(spec.model(), spec.data().sequence_length()).flops_per_token,
+                              .product_roof = spec.train().precision() == v1::PRECISION_BF16 ? roof.bf16_flops : roof.fp32_flops,
+                              .memory_roof = roof.bytes})
+          .c_str(),
+      stdout);
+  POLYMOE_RETURN_IF_ERROR(WriteFileDurably(path, ChromeTrace(profile)));
+  return outcome;
+}
 
 absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, EventWriter& events) {
   if (const uint32_t ranks = std::max(flags.world_size, file.spec().resources().ranks()); ranks != 1) {
@@ -71,6 +100,7 @@ absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, Ev
   Reporter reporter(file, Clock::Real(), events, flags.events_fd < 0 && isatty(STDERR_FILENO));
   TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .resume = flags.resume};
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
+  if (!flags.profile.empty()) return TrainProfiled(flags.profile, file, options, group, reporter);
   POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
   return trainer->Run(stop_requested);
 }
@@ -111,6 +141,9 @@ int main(int argc, char** argv) {
                  "auto: from the newest good checkpoint, if any; none: from scratch; or a checkpoint's path")
       ->type_name("auto|none|PATH");
   app.add_option("--threads", flags.threads, "OpenMP threads (default: one a core)")->check(CLI::Range(1, 4096))->type_name("N");
+  app.add_option("--profile", flags.profile,
+                 "print time, FLOP/s and bytes/s of each operation at the end, and write a trace for ui.perfetto.dev")
+      ->type_name("FILE");
   CLI::Option_group* daemon = app.add_option_group("set by polymoe-worker");
   daemon->add_option("--job", flags.job, "job id");
   daemon->add_option("--attempt", flags.attempt, "attempt number");

@@ -33,6 +33,7 @@ std::string Line(const std::string& name, double calls, double seconds, double s
 }  // namespace
 
 std::string RenderProfile(const OpProfile& profile, const ProfiledSteps& steps) {
+  if (steps.steps == 0) return "nothing to show: the first step warms up and is not measured; train for more\n";
   std::vector<OpProfile::Row> rows = profile.rows();
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
   std::string text = absl::StrFormat("roof: %.1f GFLOP/s in products, %.1f GB/s of memory (measured at the start)\n",

@@ -18,7 +18,7 @@ struct ProfiledSteps {
 };
 
 // One line for each operation and shape, the longest first: time a step, its share, FLOP/s and bytes/s with their share of the roof. The
-// last lines say what lies outside operations, and what the whole step reaches.
+// last lines say what lies outside operations, and what the whole step reaches. One line that says why when there was no step.
 std::string RenderProfile(const OpProfile& profile, const ProfiledSteps& steps);
 
 // The noted calls in the Trace Event Format (complete events, microseconds from the first).

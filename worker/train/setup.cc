@@ -13,6 +13,7 @@
 #include "common/spec/model_shape.h"
 #include "common/status.h"
 #include "common/units.h"
+#include "kernels/profile.h"
 #include "worker/data/loader.h"
 
 namespace polymoe {
@@ -116,6 +117,19 @@ ModelConfig ToModelConfig(const v1::JobSpec& spec) {
           .init_std = static_cast<float>(model.init_std()),
           .load_balance_loss = static_cast<float>(spec.train().load_balance_loss()),
           .z_loss = static_cast<float>(spec.train().z_loss())};
+}
+
+Model MakeModel(const v1::JobSpec& spec, OpProfile* profile) {
+  const ModelConfig config = ToModelConfig(spec);
+  const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
+                           .sequence_length = static_cast<int>(spec.data().sequence_length()),
+                           .recompute = spec.train().recompute()};
+  if (spec.train().precision() == v1::PRECISION_FP32) return Model(config, ParameterOps(profile), limits);
+  return Model(config, profile == nullptr ? CpuOps<BF16>() : profile->Wrap(CpuOps<BF16>()), limits);
+}
+
+const Ops<float>& ParameterOps(OpProfile* profile) {
+  return profile == nullptr ? CpuOps<float>() : profile->Wrap(CpuOps<float>());
 }
 
 absl::Status CheckSize(const v1::JobSpec& spec, uint64_t memory_bytes) {

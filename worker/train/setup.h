@@ -12,14 +12,22 @@
 
 #include "worker/data/dataset.h"
 #include "worker/model/config.h"
+#include "worker/model/model.h"
 
 namespace polymoe {
+
+class OpProfile;
 
 namespace v1 {
 class JobSpec;
 }
 
 ModelConfig ToModelConfig(const v1::JobSpec& spec);
+
+// The model of a job in its precision, on the CPU; and the operations on buffers of parameters, which are fp32 in both. With `profile`
+// (may be null) all of them report to it.
+Model MakeModel(const v1::JobSpec& spec, OpProfile* profile);
+const Ops<float>& ParameterOps(OpProfile* profile);
 
 // The model's shape in words, for checkpoints: two models with the same words have the same tensors.
 std::string DescribeModel(const ModelConfig& config);

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/status.h"
+#include "kernels/profile.h"
 #include "worker/data/loader.h"
 #include "worker/train/reporter.h"
 #include "worker/train/resume.h"
@@ -37,15 +38,6 @@ BatchLoader MakeLoader(const Dataset& dataset, const v1::JobSpec& spec) {
   return BatchLoader::Shuffled(dataset, spec.data().sequence_length(), spec.train().seed()).value();
 }
 
-Model MakeModel(const v1::JobSpec& spec) {
-  const ModelConfig config = ToModelConfig(spec);
-  const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
-                           .sequence_length = static_cast<int>(spec.data().sequence_length()),
-                           .recompute = spec.train().recompute()};
-  if (spec.train().precision() == v1::PRECISION_BF16) return Model(config, CpuOps<BF16>(), limits);
-  return Model(config, CpuOps<float>(), limits);
-}
-
 uint64_t BatchTokens(const v1::JobSpec& spec) {
   return uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
 }
@@ -61,8 +53,9 @@ Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& 
       reporter_(reporter),
       data_(std::move(data)),
       loader_(MakeLoader(data_.train, file.spec())),
-      model_(MakeModel(file.spec())),
-      optimizer_(ToAdamW(file.spec().train()), model_.table(), CpuOps<float>()),
+      model_(MakeModel(file.spec(), options.profile)),
+      parameter_ops_(ParameterOps(options.profile)),
+      optimizer_(ToAdamW(file.spec().train()), model_.table(), parameter_ops_),
       memory_([this](Arena::Cutter& cut) {
         cut(parameters_, model_.table().total());
         cut(gradients_, model_.table().total());
@@ -109,8 +102,16 @@ absl::Status Trainer::ResumeTogether() {
 
 absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
   reporter_.Start(state_, model_.config(), leads());
-  while (!done()) {
+  for (bool first = true; !done(); first = false) {
+    // The first step takes memory and grows scratch: not what a step costs.
+    const bool profiled = options_.profile != nullptr && !first;
+    if (profiled) options_.profile->Record(true);
     POLYMOE_ASSIGN_OR_RETURN(const StepResult result, Step(stop));
+    if (profiled) {
+      options_.profile->Record(false);
+      profiled_steps_ += 1;
+      profiled_seconds_ += result.seconds;
+    }
     POLYMOE_RETURN_IF_ERROR(AfterStep(result));
     if (result.stop_requested && !done()) {
       if (leads()) reporter_.Stopped(state_);
@@ -160,7 +161,7 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
 void Trainer::Update(StepResult& result) {
   const v1::TrainSpec& train = file_.spec().train();
   const uint64_t batch_tokens = BatchTokens(file_.spec());
-  result.grad_norm = std::sqrt(CpuOps<float>().sum_squares(model_.table().total(), gradients_));
+  result.grad_norm = std::sqrt(parameter_ops_.sum_squares(model_.table().total(), gradients_));
   result.learning_rate = LearningRate(train, state_.tokens + batch_tokens / 2);
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   if (result.skipped) {

@@ -25,6 +25,7 @@
 namespace polymoe {
 
 class Clock;
+class OpProfile;
 class Reporter;
 
 namespace v1 {
@@ -33,7 +34,8 @@ class JobFile;
 
 struct TrainerOptions {
   std::string checkpoint_dir;
-  std::string resume = "auto";  // "none", "auto" or a checkpoint's path: Resume in resume.h
+  std::string resume = "auto";   // "none", "auto" or a checkpoint's path: Resume in resume.h
+  OpProfile* profile = nullptr;  // records the operations of all steps but the first
 };
 
 enum class Outcome { kDone, kStopped };
@@ -51,6 +53,9 @@ class Trainer {
   absl::StatusOr<Outcome> Run(const std::atomic<bool>& stop);
 
   const TrainerState& state() const { return state_; }
+  // Steps that options.profile recorded, and their time.
+  int profiled_steps() const { return profiled_steps_; }
+  double profiled_seconds() const { return profiled_seconds_; }
   const float* parameters() const { return parameters_; }
 
  private:
@@ -81,12 +86,15 @@ class Trainer {
   const BatchLoader loader_;  // reads data_.train
 
   Model model_;
+  const Ops<float>& parameter_ops_;
   Optimizer optimizer_;
   float *parameters_ = nullptr, *gradients_ = nullptr;  // fp32, [model_.table().total()]
   const Arena memory_;                                  // of both
   std::vector<int32_t> tokens_, targets_;               // one micro-batch
   TrainerState state_;
   int skipped_in_a_row_ = 0;
+  int profiled_steps_ = 0;
+  double profiled_seconds_ = 0;
 };
 
 }  // namespace polymoe
