@@ -14,7 +14,7 @@ class JobSpec;
 }
 
 // Rows of logits that worker/model holds at a time; the model states the same number (it does not include common/spec).
-inline constexpr uint64_t kLogitRows = 256;
+inline constexpr uint64_t kLogitRows = 512;
 
 // Allowances for what does not grow with the model, rounded up: the whole trainer of a tiny job takes 22 MiB.
 inline constexpr uint64_t kThreadBytes = uint64_t{4} << 20;    // of each thread: packed blocks of matrices, its stack

@@ -167,8 +167,8 @@ struct Head {
   int64_t depth_size() const { return int64_t{Units<E>(kKeys)} * padded_dim() * ((shape.length + kKeys - 1) / kKeys); }
   void PackAsDepth(const E* x, int64_t ld, Unit* out) const {
     for (int key = 0; key < shape.length; key += kKeys) {
-      PackDepth(shape.head_dim, std::min(kKeys, shape.length - key), x + key * ld, ld, nullptr, gemm.panel,
-                out + int64_t{key / kKeys} * Units<E>(kKeys) * padded_dim());
+      gemm.pack_panels(shape.head_dim, std::min(kKeys, shape.length - key), x + key * ld, ld, nullptr,
+                       out + int64_t{key / kKeys} * Units<E>(kKeys) * padded_dim());
     }
   }
   int BlockUnits(int key) const { return Units<E>(std::min(kKeys, shape.length - key)); }
@@ -259,7 +259,7 @@ void BackwardBlock(const Head<E>& h, const BackwardMemory<E>& m, int begin, int 
     }
   }
   const auto add = [&](const E* left, const Unit* right, float* sums) {
-    PackDepth(n, count, left, kKeys, nullptr, h.gemm.strip, m.left);
+    h.gemm.pack_strips(n, count, left, kKeys, nullptr, m.left);
     h.gemm.strips_times(n, m.left, units, right, dim, {.out = sums, .ld = dim, .residual = sums, .residual_ld = dim});
   };
   add(m.ds, m.queries, m.dk + int64_t{key} * dim);
@@ -279,8 +279,8 @@ void BackwardHead(const Head<E>& h, const E* y, const E* dy, const float* lse, E
     float delta[kBackwardQueries];
     for (int i = 0; i < count; ++i) delta[i] = h.rows.dot(dim, dy + (begin + i) * width, y + (begin + i) * width);
     std::fill_n(m.dq, int64_t{count} * dim, 0.0f);
-    PackDepth(dim, count, h.q + begin * h.qk_ld, h.qk_ld, nullptr, h.gemm.panel, m.queries);
-    PackDepth(dim, count, dy + begin * width, width, nullptr, h.gemm.panel, m.dout);
+    h.gemm.pack_panels(dim, count, h.q + begin * h.qk_ld, h.qk_ld, nullptr, m.queries);
+    h.gemm.pack_panels(dim, count, dy + begin * width, width, nullptr, m.dout);
     for (int key = 0; key < end; key += kKeys) BackwardBlock(h, m, begin, end, key, std::min(kKeys, end - key), dy, lse, delta);
     for (int i = 0; i < count; ++i) h.rows.scale(dim, 1, m.dq + int64_t{i} * dim, dqkv + (begin + i) * h.v_ld);
   }

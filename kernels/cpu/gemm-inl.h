@@ -2,7 +2,8 @@
 // that has defined
 //   struct Lanes { Acc: vector of fp32; kCount: its elements; kStrip: rows of a register tile;
 //                  Operand Load(const Unit*), Broadcast(const Unit*); Acc Zero(), Dot(Acc, Operand, Operand);
-//                  Acc LoadSum(const float*); Store(Acc, float*); Acc Add(Acc, Acc); StoreRounded(Acc, E*) }
+//                  Acc LoadSum(const float*); Store(Acc, float*); Acc Add(Acc, Acc); StoreRounded(Acc, E*);
+//                  Interleave<kWidth>(const E* a, const E* b, Unit*): one unit of depth of kWidth columns, from rows a and b }
 
 inline constexpr int kPanel = 2 * Lanes::kCount;
 // Rows of a copied strip lie this many units apart: odd in cache lines, so that they do not share sets of L1.
@@ -119,8 +120,37 @@ void StripsTimes(int rows, const Unit* a, int units, const Unit* b, int cols, co
   }
 }
 
+// One unit of depth of an incomplete panel, and any of the last unit of an odd depth, where `b` is null.
+template <int kWidth>
+void InterleavePart(int count, const BF16* a, const BF16* b, Unit* out) {
+  for (int j = 0; j < kWidth; ++j) out[j] = j >= count ? 0 : a[j].bits | (b == nullptr ? Unit{0} : Unit{b[j].bits} << 16);
+}
+
+template <int kWidth>
+void InterleavePart(int count, const float* a, const float* /*b*/, Unit* out) {
+  for (int j = 0; j < kWidth; ++j) out[j] = j >= count ? 0 : std::bit_cast<Unit>(a[j]);
+}
+
+template <class E, int kWidth>
+void PackDepth(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, Unit* out) {
+  const int units = Units<E>(depth), whole = depth / kUnitElements<E>;
+  const auto row = [&](int i) -> const E* { return i >= depth ? nullptr : x + (rows_of == nullptr ? i : rows_of[i]) * ld; };
+  for (int u = 0; u < units; ++u) {
+    const E *a = row(u * kUnitElements<E>), *b = row(u * kUnitElements<E> + kUnitElements<E> - 1);
+    Unit* to = out + u * kWidth;
+    int column = 0;
+    for (; u < whole && column + kWidth <= cols; column += kWidth) {
+      Lanes::template Interleave<kWidth>(a + column, b + column, to + int64_t{column} * units);
+    }
+    for (; column < cols; column += kWidth) {
+      InterleavePart<kWidth>(cols - column, a + column, b == nullptr ? nullptr : b + column, to + int64_t{column} * units);
+    }
+  }
+}
+
 template <class E>
 const GemmKernels<E>& Kernels() {
-  static const GemmKernels<E> kernels = {Lanes::kStrip, kPanel, RowsTimes<E>, StripsTimes<E>};
+  static const GemmKernels<E> kernels = {
+      Lanes::kStrip, kPanel, RowsTimes<E>, StripsTimes<E>, PackDepth<E, kPanel>, PackDepth<E, Lanes::kStrip>};
   return kernels;
 }

@@ -18,6 +18,7 @@ namespace fp32 {
 
 using cpu::GemmKernels;
 using cpu::kMaxUnits;
+using cpu::kUnitElements;
 using cpu::Target;
 using cpu::Unit;
 using cpu::Units;
@@ -37,6 +38,10 @@ struct Lanes {
   static HWY_INLINE Acc LoadSum(const float* p) { return hn::LoadU(D(), p); }
   static HWY_INLINE void Store(Acc v, float* p) { hn::StoreU(v, D(), p); }
   static HWY_INLINE void StoreRounded(Acc v, float* p) { Store(v, p); }
+  template <int kWidth>
+  static HWY_INLINE void Interleave(const float* a, const float* /*b: a unit is one row*/, Unit* out) {
+    std::memcpy(out, a, kWidth * sizeof(Unit));
+  }
 };
 
 #include "kernels/cpu/gemm-inl.h"

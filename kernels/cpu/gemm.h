@@ -46,6 +46,9 @@ struct GemmKernels {
                      int cols, const Target& target);
   // The left operand packed in strips, [units][strip] each.
   void (*strips_times)(int rows, const Unit* a, int units, const Unit* b, int cols, const Target& target);
+  // Panels, or strips, from x [depth, cols]: its row i is row rows_of[i] (null: row i).
+  void (*pack_panels)(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, Unit* out);
+  void (*pack_strips)(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, Unit* out);
 };
 
 // For the CPU that runs. BF16 needs CpuHasBf16().
@@ -55,9 +58,6 @@ const GemmKernels<E>& Gemm();
 // Panels of `width` columns from w [cols, depth]: column j is row j of w.
 template <class E>
 void PackRows(int cols, int depth, const E* w, int64_t ld, int width, Unit* out);
-// The same from x [depth, cols]; row i of it is row rows_of[i] (null: row i).
-template <class E>
-void PackDepth(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, int width, Unit* out);
 
 }  // namespace polymoe::cpu
 

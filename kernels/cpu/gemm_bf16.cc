@@ -1,5 +1,6 @@
 // Products of bf16 with sums in fp32: AVX512_BF16's dot product of pairs (Zen 4, Cooper Lake, Sapphire Rapids and later). By intrinsics,
 // since Debian 12's Highway does not know the instruction.
+#include <bit>
 #include <cstring>
 
 #include "common/check.h"
@@ -27,6 +28,16 @@ struct Lanes {
   static void Store(Acc v, float* p) { _mm512_storeu_ps(p, v); }
   static void StoreRounded(Acc v, BF16* p) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+  }
+  template <int kWidth>
+  static void Interleave(const BF16* a, const BF16* b, Unit* out) {
+    for (int j = 0; j < kWidth; j += kCount) {
+      const __mmask16 there = kWidth - j >= kCount ? 0xffff : (1 << (kWidth - j)) - 1;
+      // The forms with a mask throughout: GCC 12 warns of its own undefined operand in the others.
+      const __m512i low = _mm512_maskz_cvtepu16_epi32(there, _mm256_maskz_loadu_epi16(there, a + j));
+      const __m512i high = _mm512_maskz_cvtepu16_epi32(there, _mm256_maskz_loadu_epi16(there, b + j));
+      _mm512_mask_storeu_epi32(out + j, there, _mm512_or_si512(low, _mm512_maskz_slli_epi32(there, high, 16)));
+    }
   }
 };
 

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
@@ -12,19 +13,10 @@ namespace polymoe::cpu {
 namespace {
 
 constexpr int64_t kBlockUnits = 128 * 1024;  // of the packed right operand: half of a 1 MiB L2
-constexpr int kRowBlock = 960;               // rows that use a packed block before the next is packed
+constexpr int kRowPiece = 240;               // rows of an item of work where neighbouring items find the block packed already,
+constexpr int kDeepRowPiece = 720;           // and where each packs its own, block by block of depth
 constexpr int kWeightUnits = 256;            // of depth a block in a weight gradient
 constexpr int kWeightStrips = 8;             // packed at a time there: whole cache lines of the left operand
-
-// One thread's part of `total`, in multiples of `step`.
-struct Share {
-  int64_t begin, end;
-  Share(int64_t total, int64_t step, int part, int parts)
-      : begin(Cut(total, step, part, parts)), end(Cut(total, step, part + 1, parts)) {}
-  static int64_t Cut(int64_t total, int64_t step, int part, int parts) {
-    return part == parts ? total : total * part / parts / step * step;
-  }
-};
 
 enum class Weight { kColumns, kDepth };  // rows of w are columns of the result (forward), or its depth (input gradient)
 
@@ -37,8 +29,15 @@ struct RowProduct {
   Weight layout;
   Target target;
 
-  // Rows [begin, end), all of group g, and columns [first, last).
-  void Run(int g, int64_t begin, int64_t end, int first, int last) const;
+  static constexpr int kMaxDepth = kMaxUnits * kUnitElements<E>;
+
+  bool deep() const { return depth > kMaxDepth; }
+  int block_cols() const {
+    const int panel = Gemm<E>().panel;
+    return static_cast<int>(std::max<int64_t>(panel, kBlockUnits / Units<E>(std::min(depth, kMaxDepth)) / panel * panel));
+  }
+  // `count` rows from `row`, all of group g, and the block of columns from `column`. `call` tells this product from others.
+  void Run(uint64_t call, int g, int64_t row, int count, int column) const;
 
  private:
   void Pack(int g, int from, int block_depth, int column, int count, Unit* packed) const;
@@ -47,12 +46,11 @@ struct RowProduct {
 
 template <class E>
 void RowProduct<E>::Pack(int g, int from, int block_depth, int column, int count, Unit* packed) const {
-  const int width = Gemm<E>().panel;
   const E* weight = w + int64_t{g} * cols * depth;
   if (layout == Weight::kColumns) {
-    PackRows(count, block_depth, weight + int64_t{column} * depth + from, depth, width, packed);
+    PackRows(count, block_depth, weight + int64_t{column} * depth + from, depth, Gemm<E>().panel, packed);
   } else {
-    PackDepth(count, block_depth, weight + int64_t{from} * cols + column, cols, nullptr, width, packed);
+    Gemm<E>().pack_panels(count, block_depth, weight + int64_t{from} * cols + column, cols, nullptr, packed);
   }
 }
 
@@ -79,45 +77,48 @@ Target RowProduct<E>::Of(int64_t row, int column, int from, int block_depth, flo
 }
 
 template <class E>
-void RowProduct<E>::Run(int g, int64_t begin, int64_t end, int first, int last) const {
+void RowProduct<E>::Run(uint64_t call, int g, int64_t row, int count, int column) const {
+  // What this thread packed last.
+  thread_local struct {
+    uint64_t call = 0;
+    int g = 0, column = 0;
+  } last;
   const auto& gemm = Gemm<E>();
-  const int max_depth = kMaxUnits * kUnitElements<E>, units = Units<E>(std::min(depth, max_depth));
-  const int block_cols = static_cast<int>(std::max<int64_t>(gemm.panel, kBlockUnits / units / gemm.panel * gemm.panel));
-  Unit* packed = ThreadScratch<Unit>(int64_t{units} * block_cols);
-  float* partial = target.rounded && depth > max_depth ? ThreadScratch<float>(int64_t{kRowBlock} * block_cols) : nullptr;
-  for (int64_t row = begin; row < end; row += kRowBlock) {
-    const int rows_here = static_cast<int>(std::min<int64_t>(kRowBlock, end - row));
-    for (int column = first; column < last; column += block_cols) {
-      const int count = std::min(block_cols, last - column);
-      for (int from = 0; from < depth; from += max_depth) {
-        const int block_depth = std::min(max_depth, depth - from);
-        Pack(g, from, block_depth, column, count, packed);
-        gemm.rows_times(rows_here, rows == nullptr ? a + row * depth + from : a + from, depth,
-                        rows == nullptr ? nullptr : rows + row, block_depth, packed, Units<E>(block_depth), count,
-                        Of(row, column, from, block_depth, partial, count));
-      }
-    }
+  const int width = std::min(block_cols(), cols - column);
+  Unit* packed = ThreadScratch<Unit>(int64_t{Units<E>(std::min(depth, kMaxDepth))} * block_cols());
+  float* partial = target.rounded && deep() ? ThreadScratch<float>(int64_t{count} * width) : nullptr;
+  for (int from = 0; from < depth; from += kMaxDepth) {
+    const int block_depth = std::min(kMaxDepth, depth - from);
+    if (deep() || last.call != call || last.g != g || last.column != column) Pack(g, from, block_depth, column, width, packed);
+    last = {call, g, column};
+    gemm.rows_times(count, rows == nullptr ? a + row * depth + from : a + from, depth, rows == nullptr ? nullptr : rows + row,
+                    block_depth, packed, Units<E>(block_depth), width, Of(row, column, from, block_depth, partial, width));
   }
 }
 
-// Threads share out the rows evenly, whatever groups they belong to; or the columns, when few rows would not pay for each thread's packing
-// of the same large weight.
+// Items of work are pieces of the rows of one group by a block of columns, in the order group, columns, rows.
 template <class E>
 void RunRows(RowGroups groups, const RowProduct<E>& product) {
-  const int64_t rows = groups.rows();
-  if (rows == 0 || product.cols == 0) return;
-#pragma omp parallel
-  {
-    const int part = omp_get_thread_num(), parts = omp_get_num_threads();
-    const bool by_columns = groups.count == 1 && product.cols >= rows;
-    const Share share(rows, Gemm<E>().strip, by_columns ? 0 : part, by_columns ? 1 : parts);
-    const Share columns(product.cols, Gemm<E>().panel, by_columns ? part : 0, by_columns ? parts : 1);
-    for (int g = 0; g < groups.count; ++g) {
-      const int64_t begin = std::max<int64_t>(share.begin, groups.offsets[g]),
-                    end = std::min<int64_t>(share.end, groups.offsets[g + 1]);
-      if (begin < end) product.Run(g, begin, end, static_cast<int>(columns.begin), static_cast<int>(columns.end));
-    }
-  }
+  static std::atomic<uint64_t> calls = 0;
+  if (groups.rows() == 0 || product.cols == 0) return;
+  const uint64_t call = ++calls;
+  const int64_t block_cols = product.block_cols(), blocks = (product.cols + block_cols - 1) / block_cols;
+  // Small enough that each thread gets several, or one where packing is dear.
+  const int64_t fair = groups.rows() * blocks / (omp_get_max_threads() * (product.deep() ? 1 : 4)) + 1;
+  const int64_t limit = std::min<int64_t>(fair, product.deep() ? kDeepRowPiece : kRowPiece);
+  const auto pieces_of = [&](int g) { return (groups.offsets[g + 1] - groups.offsets[g] + limit - 1) / limit; };
+  int64_t* first = ThreadScratch<int64_t>(groups.count + 1);  // item of each group
+  first[0] = 0;
+  for (int g = 0; g < groups.count; ++g) first[g + 1] = first[g] + pieces_of(g) * blocks;
+  ParallelFor(first[groups.count], [&](int64_t item) {
+    const int g = static_cast<int>(std::upper_bound(first, first + groups.count + 1, item) - first - 1);
+    const int64_t pieces = pieces_of(g), piece = (item - first[g]) % pieces, column = (item - first[g]) / pieces * block_cols;
+    // Equal pieces of whole strips.
+    const int64_t strip = Gemm<E>().strip, strips = (groups.offsets[g + 1] - groups.offsets[g] + strip - 1) / strip;
+    const int64_t begin = groups.offsets[g] + strips * piece / pieces * strip;
+    const int64_t end = std::min<int64_t>(groups.offsets[g + 1], groups.offsets[g] + strips * (piece + 1) / pieces * strip);
+    if (begin < end) product.Run(call, g, begin, static_cast<int>(end - begin), static_cast<int>(column));
+  });
 }
 
 template <class E>
@@ -145,13 +146,13 @@ void WeightGradient<E>::Block(int g, int64_t row, int depth, int column, int col
   const int64_t right_size = int64_t{units} * (cols + gemm.panel), left_size = int64_t{units} * kWeightStrips * gemm.strip;
   Unit* right = ThreadScratch<Unit>(right_size + left_size);
   Unit* left = right + right_size;
-  PackDepth(cols, depth, (x_rows == nullptr ? x + row * k : x) + column, k, x_rows == nullptr ? nullptr : x_rows + row, gemm.panel,
-            right);
+  gemm.pack_panels(cols, depth, (x_rows == nullptr ? x + row * k : x) + column, k, x_rows == nullptr ? nullptr : x_rows + row,
+                   right);
   for (int64_t strip = first; strip < last; strip += kWeightStrips) {
     const int64_t from = strip * gemm.strip, to = std::min<int64_t>(n, std::min(last, strip + kWeightStrips) * gemm.strip);
     const int count = static_cast<int>(to - from);
-    PackDepth(count, depth, (dy_rows == nullptr ? dy + row * n : dy) + from, n, dy_rows == nullptr ? nullptr : dy_rows + row,
-              gemm.strip, left);
+    gemm.pack_strips(count, depth, (dy_rows == nullptr ? dy + row * n : dy) + from, n, dy_rows == nullptr ? nullptr : dy_rows + row,
+                     left);
     float* out = dw + (int64_t{g} * n + from) * k + column;
     gemm.strips_times(count, left, units, right, cols, {.out = out, .ld = k, .residual = out, .residual_ld = k});
   }
@@ -175,15 +176,16 @@ void RunWeights(RowGroups groups, const WeightGradient<E>& gradient) {
   const int64_t strips = (gradient.n + Gemm<E>().strip - 1) / Gemm<E>().strip, work = strips * groups.rows();
 #pragma omp parallel
   {
-    const Share share(work, 1, omp_get_thread_num(), omp_get_num_threads());
+    const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
+    const int64_t begin = work * part / parts, end = work * (part + 1) / parts;
     int64_t before = 0;
     for (int g = 0; g < groups.count; ++g) {
       const int64_t rows = groups.offsets[g + 1] - groups.offsets[g];
       if (rows == 0) continue;
       // The strips whose first row of work lies in the share.
       const auto strip_at = [&](int64_t at) { return std::clamp<int64_t>((at - before + rows - 1) / rows, 0, strips); };
-      const int64_t first = share.begin <= before ? 0 : strip_at(share.begin);
-      const int64_t last = share.end <= before ? 0 : strip_at(share.end);
+      const int64_t first = begin <= before ? 0 : strip_at(begin);
+      const int64_t last = end <= before ? 0 : strip_at(end);
       if (first < last) gradient.Run(g, groups.offsets[g], groups.offsets[g + 1], first, last);
       before += rows * strips;
     }

@@ -8,7 +8,6 @@ namespace polymoe::cpu {
 namespace {
 
 using Words = uint32_t __attribute__((vector_size(16)));
-using Halves = uint16_t __attribute__((vector_size(16)));
 
 template <class V>
 V Load(const void* p) {
@@ -41,38 +40,6 @@ void TransposeFour(int units, const char* const w[4], int width, Unit* out) {
   }
 }
 
-// One unit of depth: columns [0, count) of row a and, for bf16, of row b (null: zeros).
-[[gnu::always_inline]] inline void InterleaveRow(int count, const float* a, const float* /*b*/, Unit* out) {
-  std::memcpy(out, a, count * sizeof(Unit));
-}
-
-[[gnu::always_inline]] inline void InterleaveRow(int count, const BF16* a, const BF16* b, Unit* out) {
-  int j = 0;
-  for (; b != nullptr && j + 8 <= count; j += 8) {
-    const auto even = Load<Halves>(a + j), odd = Load<Halves>(b + j);
-    Store(__builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11), out + j);
-    Store(__builtin_shufflevector(even, odd, 4, 12, 5, 13, 6, 14, 7, 15), out + j + 4);
-  }
-  if (b != nullptr && j + 4 <= count) {
-    Halves even = {}, odd = {};
-    std::memcpy(&even, a + j, 4 * sizeof(BF16));
-    std::memcpy(&odd, b + j, 4 * sizeof(BF16));
-    Store(__builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11), out + j);
-    j += 4;
-  }
-  for (; j < count; ++j) out[j] = a[j].bits | (b == nullptr ? Unit{0} : Unit{b[j].bits} << 16);
-}
-
-// One unit of depth of all panels. The loop over whole ones is compiled for the widths there are.
-template <int kWidth, class E>
-int InterleavePanels(int cols, int units, const E* a, const E* b, Unit* out) {
-  int column = 0;
-  for (; column + kWidth <= cols; column += kWidth) {
-    InterleaveRow(kWidth, a + column, b == nullptr ? nullptr : b + column, out + int64_t{column} * units);
-  }
-  return column;
-}
-
 }  // namespace
 
 template <class E>
@@ -99,27 +66,7 @@ void PackRows(int cols, int depth, const E* w, int64_t ld, int width, Unit* out)
   }
 }
 
-template <class E>
-void PackDepth(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, int width, Unit* out) {
-  const int units = Units<E>(depth);
-  const auto row = [&](int i) -> const E* { return i >= depth ? nullptr : x + (rows_of == nullptr ? i : rows_of[i]) * ld; };
-  for (int u = 0; u < units; ++u) {
-    const E *a = row(u * kUnitElements<E>), *b = row(u * kUnitElements<E> + 1);
-    Unit* to = out + int64_t{u} * width;
-    int column = 0;
-    if (width == 12) column = InterleavePanels<12>(cols, units, a, b, to);
-    if (width == 32) column = InterleavePanels<32>(cols, units, a, b, to);
-    for (; column < cols; column += width) {
-      const int count = cols - column < width ? cols - column : width;
-      InterleaveRow(count, a + column, b == nullptr ? nullptr : b + column, to + int64_t{column} * units);
-      std::memset(to + int64_t{column} * units + count, 0, (width - count) * sizeof(Unit));
-    }
-  }
-}
-
 template void PackRows(int, int, const float*, int64_t, int, Unit*);
 template void PackRows(int, int, const BF16*, int64_t, int, Unit*);
-template void PackDepth(int, int, const float*, int64_t, const int32_t*, int, Unit*);
-template void PackDepth(int, int, const BF16*, int64_t, const int32_t*, int, Unit*);
 
 }  // namespace polymoe::cpu

@@ -104,10 +104,24 @@ HWY_INLINE float Sum(V v) {
   return hn::GetLane(hn::SumOfLanes(D(), v));
 }
 
-// Highway's is right up to 104, beyond which all is infinite, and makes a NaN 0.
+// e^x within 2e-7 of itself; 0 below -87.7, infinite above 88.3, a NaN stays one. x = n ln 2 + r, where ln 2 comes in two parts for an
+// exact r, and e^r by its Taylor series, whose next term is 1.2e-7 at r = ln 2 / 2. Half the instructions of Highway's.
 HWY_INLINE V Exp(V x) {
   const D d;
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, hn::Min(x, hn::Set(d, 104.0f))));
+  const hn::RebindToSigned<D> whole;
+  // In this order, since x86 returns the second operand when one is a NaN.
+  const V bounded = hn::Min(hn::Set(d, 89.0f), hn::Max(hn::Set(d, -88.0f), x));
+  const auto n = hn::NearestInt(hn::Mul(bounded, hn::Set(d, 1.44269504f)));
+  const V count = hn::ConvertTo(d, n);
+  const V r = hn::NegMulAdd(count, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(count, hn::Set(d, 0.693359375f), bounded));
+  V e = hn::MulAdd(r, hn::Set(d, 1.0f / 720), hn::Set(d, 1.0f / 120));
+  e = hn::MulAdd(e, r, hn::Set(d, 1.0f / 24));
+  e = hn::MulAdd(e, r, hn::Set(d, 1.0f / 6));
+  e = hn::MulAdd(e, r, hn::Set(d, 0.5f));
+  e = hn::MulAdd(e, r, hn::Set(d, 1.0f));
+  e = hn::MulAdd(e, r, hn::Set(d, 1.0f));
+  // n = -127 gives the bits of 0, 128 those of infinity.
+  return hn::Mul(e, hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(whole, 127)))));
 }
 
 }  // namespace polymoe::HWY_NAMESPACE

@@ -74,7 +74,7 @@ struct LayerActivations {
 template <class Element>
 struct Scratch {
   // Rows of logits that exist at one time: V is much larger than D, and all logits of a micro-batch would be the largest tensor.
-  static constexpr int kLogitRows = 256;
+  static constexpr int kLogitRows = 512;
 
   float* dx = nullptr;                       // [N,D] gradient of the residual stream, from the last layer down to the embedding
   Element* rounded_dx = nullptr;             // [N,D] the same as products read it (bf16)

@@ -65,7 +65,7 @@ int64_t Bytes(const ModelConfig& c, const Case& is, int64_t n, int64_t t) {
   scratch += 2 * 4 * n;                                                           // rstd, losses
   scratch += s * m * (f + u);                                                     // dact, dup
   scratch += 4 * t * (d / h);                                                     // rope
-  scratch += (4 + s) * std::min<int64_t>(n, 256) * v;                             // logits, dlogits
+  scratch += (4 + s) * std::min<int64_t>(n, 512) * v;                             // logits, dlogits
   if (is.moe) scratch += s * m * d + (4 + s) * n * e + 4 * m;                     // rows, router logits, dlogits, dweights
   return c.layers * 4 * n * d + (is.recompute ? 1 : c.layers) * layer + scratch;  // 4 n d: x
 }
