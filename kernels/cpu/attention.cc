@@ -161,7 +161,7 @@ struct Head {
   int dim_units() const { return Units<E>(shape.head_dim); }
   // All rows as columns of a right operand: x^T.
   int64_t rows_size() const { return int64_t{dim_units()} * RoundUp(shape.length, gemm.panel); }
-  void PackAsRows(const E* x, int64_t ld, Unit* out) const { PackRows(shape.length, shape.head_dim, x, ld, gemm.panel, out); }
+  void PackAsRows(const E* x, int64_t ld, Unit* out) const { gemm.pack_rows(shape.length, shape.head_dim, x, ld, out); }
   const Unit* ColumnsFrom(const Unit* packed, int column) const { return packed + int64_t{column} * dim_units(); }
   // All rows as the depth of a right operand, in blocks of kKeys.
   int64_t depth_size() const { return int64_t{Units<E>(kKeys)} * padded_dim() * ((shape.length + kKeys - 1) / kKeys); }

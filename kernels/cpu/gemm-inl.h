@@ -149,8 +149,25 @@ void PackDepth(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_
 }
 
 template <class E>
+void PackRows(int cols, int depth, const E* w, int64_t ld, Unit* out) {
+  const int whole = depth / kUnitElements<E>, units = Units<E>(depth);
+  for (int panel = 0; panel < cols; panel += kPanel, w += kPanel * ld, out += int64_t{units} * kPanel) {
+    const int count = cols - panel < kPanel ? cols - panel : kPanel;
+    TransposeRows(count, whole, w, ld, kPanel, out);
+    if (whole < units) {  // the half behind an odd depth is 0
+      Unit* last = out + int64_t{whole} * kPanel;
+      std::memset(last, 0, kPanel * sizeof(Unit));
+      for (int j = 0; j < count; ++j) std::memcpy(last + j, w + j * ld + whole * kUnitElements<E>, sizeof(E));
+    }
+    for (int u = 0; u < units && count < kPanel; ++u) {
+      std::memset(out + int64_t{u} * kPanel + count, 0, (kPanel - count) * sizeof(Unit));
+    }
+  }
+}
+
+template <class E>
 const GemmKernels<E>& Kernels() {
   static const GemmKernels<E> kernels = {
-      Lanes::kStrip, kPanel, RowsTimes<E>, StripsTimes<E>, PackDepth<E, kPanel>, PackDepth<E, Lanes::kStrip>};
+      Lanes::kStrip, kPanel, RowsTimes<E>, StripsTimes<E>, PackRows<E>, PackDepth<E, kPanel>, PackDepth<E, Lanes::kStrip>};
   return kernels;
 }

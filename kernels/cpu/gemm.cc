@@ -44,6 +44,9 @@ struct Lanes {
   }
 };
 
+#define POLYMOE_AVX512 (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
+#include "kernels/cpu/transpose-inl.h"
+#undef POLYMOE_AVX512
 #include "kernels/cpu/gemm-inl.h"
 
 }  // namespace fp32

@@ -46,6 +46,8 @@ struct GemmKernels {
                      int cols, const Target& target);
   // The left operand packed in strips, [units][strip] each.
   void (*strips_times)(int rows, const Unit* a, int units, const Unit* b, int cols, const Target& target);
+  // Panels from w [cols, depth]: column j is row j of w.
+  void (*pack_rows)(int cols, int depth, const E* w, int64_t ld, Unit* out);
   // Panels, or strips, from x [depth, cols]: its row i is row rows_of[i] (null: row i).
   void (*pack_panels)(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, Unit* out);
   void (*pack_strips)(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_of, Unit* out);
@@ -54,10 +56,6 @@ struct GemmKernels {
 // For the CPU that runs. BF16 needs CpuHasBf16().
 template <class E>
 const GemmKernels<E>& Gemm();
-
-// Panels of `width` columns from w [cols, depth]: column j is row j of w.
-template <class E>
-void PackRows(int cols, int depth, const E* w, int64_t ld, int width, Unit* out);
 
 }  // namespace polymoe::cpu
 

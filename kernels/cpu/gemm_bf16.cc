@@ -41,6 +41,9 @@ struct Lanes {
   }
 };
 
+#define POLYMOE_AVX512 1
+#include "kernels/cpu/transpose-inl.h"
+#undef POLYMOE_AVX512
 #include "kernels/cpu/gemm-inl.h"
 
 }  // namespace polymoe::cpu::avx512_bf16

@@ -48,7 +48,7 @@ template <class E>
 void RowProduct<E>::Pack(int g, int from, int block_depth, int column, int count, Unit* packed) const {
   const E* weight = w + int64_t{g} * cols * depth;
   if (layout == Weight::kColumns) {
-    PackRows(count, block_depth, weight + int64_t{column} * depth + from, depth, Gemm<E>().panel, packed);
+    Gemm<E>().pack_rows(count, block_depth, weight + int64_t{column} * depth + from, depth, packed);
   } else {
     Gemm<E>().pack_panels(count, block_depth, weight + int64_t{from} * cols + column, cols, nullptr, packed);
   }

@@ -13,7 +13,7 @@
 namespace polymoe {
 namespace {
 
-constexpr int kRepeats = 7;
+constexpr int kRepeats = 15;
 
 // The fastest of some runs: a roof is what was reached once.
 template <class F>
