@@ -92,8 +92,7 @@ class Cases {
       ops.linear_backward_input(groups, n, k, dy->data(), nullptr, w->data(), dx->data());
     });
     Add(name + " weight gradient", dw, [=, keep = keep](const Ops<E>& ops) {
-      std::fill(dw->begin(), dw->end(), 0.0f);
-      ops.linear_backward_weight(groups, n, k, dy->data(), nullptr, x->data(), rows, dw->data());
+      ops.linear_backward_weight(groups, n, k, dy->data(), nullptr, x->data(), rows, /*accumulate=*/false, dw->data());
     });
   }
 
@@ -176,7 +175,7 @@ class Cases {
                g = Random<float>(parameters);
     const auto copy = Zeros<BF16>(parameters);
     const AdamWParams params{1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 0.1f, 0.05f};
-    Add("adamw", g,
+    Add("adamw", p,
         [=](const Ops<E>& ops) { ops.adamw(parameters, params, g->data(), p->data(), m->data(), v->data(), copy->data()); });
   }
 

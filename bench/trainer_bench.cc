@@ -138,7 +138,7 @@ class Training {
     const auto count = static_cast<double>(tokens_.size());
     const MicroBatchLosses losses =
         model_.ForwardBackward(parameters_, tokens_.data(), targets_.data(), static_cast<int>(spec_.train().micro_batch()),
-                               static_cast<float>(1 / count), gradients_);
+                               static_cast<float>(1 / count), gradients_, /*accumulate=*/false);
     const double norm = std::sqrt(parameter_ops_.sum_squares(model_.table().total(), gradients_));
     const double clip = spec_.train().grad_clip();
     optimizer_.Step(++updates_, spec_.train().learning_rate(), norm > clip ? clip / norm : 1, gradients_, parameters_,

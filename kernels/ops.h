@@ -8,7 +8,7 @@
 //    y = x W^T. Nothing is aligned more than its type asks for.
 //  - All arithmetic and every sum is in fp32 or better, whatever the tensors are stored in; a result is rounded once, when it is stored.
 //  - Outputs never overlap inputs unless the comment says "may be".
-//  - Gradients of activations are written (=); gradients of parameters are added to what is there (+=).
+//  - Gradients of activations are written (=); gradients of parameters are added to what is there (+=), those of products as asked.
 //  - Sizes of 0 are legal and do nothing. Sizes and indices are the caller's promise; no operation checks them per element.
 //  - Sums run in an order that depends on the shapes and the number of threads alone: the same call gives the same bits.
 //  - No operation allocates, locks or logs after its first calls (scratch is per thread and grows once), none throws.
@@ -92,9 +92,9 @@ struct Ops {
   // dx[M,k] = dy w
   void (*linear_backward_input)(RowGroups groups, int n, int k, const E* dy, const int32_t* rows, const E* w, E* dx);
   void (*linear_backward_input_fp32)(RowGroups groups, int n, int k, const E* dy, const E* w, bool accumulate, float* dx);
-  // dw[g] += dy^T x over the rows of group g
+  // dw[g] = dy^T x over the rows of group g (0 when it has none); with accumulate, +=
   void (*linear_backward_weight)(RowGroups groups, int n, int k, const E* dy, const int32_t* dy_rows, const E* x,
-                                 const int32_t* x_rows, float* dw);
+                                 const int32_t* x_rows, bool accumulate, float* dw);
 
   // ---- embedding
   // y[N,D] = w[tokens[i]]
@@ -160,8 +160,8 @@ struct Ops {
   void (*round)(int64_t n, const float* x, BF16* y);
   double (*sum_squares)(int64_t n, const float* x);  // in fp64, for the gradient norm
   // AdamW with decoupled weight decay (Loshchilov & Hutter, algorithm 2): g = grad * grad_scale; p -= lr * wd * p; then the moments
-  // and p -= lr * m_hat / (sqrt(v_hat) + epsilon). In the same pass grad becomes 0 for the next step, and `rounded` (null: not) p.
-  void (*adamw)(int64_t n, const AdamWParams& params, float* grad, float* p, float* m, float* v, BF16* rounded);
+  // and p -= lr * m_hat / (sqrt(v_hat) + epsilon). In the same pass `rounded` (null: not) becomes p.
+  void (*adamw)(int64_t n, const AdamWParams& params, const float* grad, float* p, float* m, float* v, BF16* rounded);
 };
 
 // rope [2,T,head_dim/2]: cosines and sines of t * theta^(-2j/head_dim).

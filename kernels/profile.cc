@@ -58,12 +58,13 @@ void WrapLinear(const Ops<E>& base, Ops<E>& ops) {
                   2.0 * g.rows() * n * k,
                   Product<E>(g.rows(), k, n, g.count, accumulate ? 8 : 4)};
   }>(base, ops);
-  Replace<&Ops<E>::linear_backward_weight, [](RowGroups g, int n, int k, auto...) {
-    return OpCost{"linear_backward_weight",
-                  {n, k, g.rows()},
-                  2.0 * g.rows() * n * k,
-                  kE * g.rows() * (double{1} * n + k) + 8.0 * g.count * n * k};
-  }>(base, ops);
+  Replace<&Ops<E>::linear_backward_weight,
+          [](RowGroups g, int n, int k, const E*, const int32_t*, const E*, const int32_t*, bool accumulate, float*) {
+            return OpCost{"linear_backward_weight",
+                          {n, k, g.rows()},
+                          2.0 * g.rows() * n * k,
+                          kE * g.rows() * (double{1} * n + k) + (accumulate ? 8.0 : 4.0) * g.count * n * k};
+          }>(base, ops);
 }
 
 template <class E>
@@ -142,8 +143,8 @@ void WrapVectors(const Ops<E>& base, Ops<E>& ops) {
   Replace<&Ops<E>::sum_squares, [](int64_t n, auto...) {
     return OpCost{"sum_squares", {n, 0, 0}, 0, 4.0 * static_cast<double>(n)};
   }>(base, ops);
-  Replace<&Ops<E>::adamw, [](int64_t n, const AdamWParams&, float*, float*, float*, float*, BF16* rounded) {
-    return OpCost{"adamw", {n, 0, 0}, 0, (rounded == nullptr ? 32.0 : 34.0) * static_cast<double>(n)};
+  Replace<&Ops<E>::adamw, [](int64_t n, const AdamWParams&, const float*, float*, float*, float*, BF16* rounded) {
+    return OpCost{"adamw", {n, 0, 0}, 0, (rounded == nullptr ? 28.0 : 30.0) * static_cast<double>(n)};
   }>(base, ops);
 }
 

@@ -20,7 +20,7 @@ template <class E>
 void LinearBackwardInputFp32(RowGroups groups, int n, int k, const E* dy, const E* w, bool accumulate, float* dx);
 template <class E>
 void LinearBackwardWeight(RowGroups groups, int n, int k, const E* dy, const int32_t* dy_rows, const E* x, const int32_t* x_rows,
-                          float* dw);
+                          bool accumulate, float* dw);
 
 // norm.cc
 template <class E>
@@ -65,7 +65,7 @@ template <class E>
 void CrossEntropy(int n, int v, const float* logits, const int32_t* targets, float scale, float* losses, E* dlogits);
 void Round(int64_t n, const float* x, BF16* y);
 double SumSquares(int64_t n, const float* x);
-void AdamW(int64_t n, const AdamWParams& params, float* grad, float* p, float* m, float* v, BF16* rounded);
+void AdamW(int64_t n, const AdamWParams& params, const float* grad, float* p, float* m, float* v, BF16* rounded);
 
 }  // namespace polymoe::cpu
 

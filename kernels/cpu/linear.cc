@@ -128,18 +128,19 @@ struct WeightGradient {
   const int32_t* dy_rows;
   const E* x;
   const int32_t* x_rows;
+  bool accumulate;
   float* dw;
 
   // Strips [first, last) of dw[g], over rows [begin, end).
   void Run(int g, int64_t begin, int64_t end, int64_t first, int64_t last) const;
 
  private:
-  // One block of depth and of columns: x is packed, dy is packed a few strips at a time.
-  void Block(int g, int64_t row, int depth, int column, int cols, int64_t first, int64_t last) const;
+  // One block of depth and of columns: x is packed, dy is packed a few strips at a time. `add`: to what is in dw.
+  void Block(int g, int64_t row, int depth, int column, int cols, int64_t first, int64_t last, bool add) const;
 };
 
 template <class E>
-void WeightGradient<E>::Block(int g, int64_t row, int depth, int column, int cols, int64_t first, int64_t last) const {
+void WeightGradient<E>::Block(int g, int64_t row, int depth, int column, int cols, int64_t first, int64_t last, bool add) const {
   const auto& gemm = Gemm<E>();
   const int units = Units<E>(depth);
   // Whole panels and strips: the tail of the last ones is zeros.
@@ -154,7 +155,7 @@ void WeightGradient<E>::Block(int g, int64_t row, int depth, int column, int col
     gemm.pack_strips(count, depth, (dy_rows == nullptr ? dy + row * n : dy) + from, n, dy_rows == nullptr ? nullptr : dy_rows + row,
                      left);
     float* out = dw + (int64_t{g} * n + from) * k + column;
-    gemm.strips_times(count, left, units, right, cols, {.out = out, .ld = k, .residual = out, .residual_ld = k});
+    gemm.strips_times(count, left, units, right, cols, {.out = out, .ld = k, .residual = add ? out : nullptr, .residual_ld = k});
   }
 }
 
@@ -165,14 +166,18 @@ void WeightGradient<E>::Run(int g, int64_t begin, int64_t end, int64_t first, in
   for (int64_t row = begin; row < end; row += block_depth) {
     const int depth = static_cast<int>(std::min<int64_t>(block_depth, end - row));
     for (int column = 0; column < k; column += block_cols)
-      Block(g, row, depth, column, std::min(block_cols, k - column), first, last);
+      Block(g, row, depth, column, std::min(block_cols, k - column), first, last, accumulate || row > begin);
   }
 }
 
 // Threads share out the strips of all weights, each strip as heavy as its group has rows.
 template <class E>
 void RunWeights(RowGroups groups, const WeightGradient<E>& gradient) {
-  if (groups.rows() == 0 || gradient.n == 0 || gradient.k == 0) return;
+  const int64_t size = int64_t{gradient.n} * gradient.k;
+  for (int64_t g = 0; g < groups.count && !gradient.accumulate; ++g) {
+    if (groups.offsets[g] == groups.offsets[g + 1]) std::fill_n(gradient.dw + g * size, size, 0.0f);
+  }
+  if (groups.rows() == 0 || size == 0) return;
   const int64_t strips = (gradient.n + Gemm<E>().strip - 1) / Gemm<E>().strip, work = strips * groups.rows();
 #pragma omp parallel
   {
@@ -217,8 +222,8 @@ void LinearBackwardInputFp32(RowGroups groups, int n, int k, const E* dy, const 
 
 template <class E>
 void LinearBackwardWeight(RowGroups groups, int n, int k, const E* dy, const int32_t* dy_rows, const E* x, const int32_t* x_rows,
-                          float* dw) {
-  RunWeights<E>(groups, {n, k, dy, dy_rows, x, x_rows, dw});
+                          bool accumulate, float* dw) {
+  RunWeights<E>(groups, {n, k, dy, dy_rows, x, x_rows, accumulate, dw});
 }
 
 template void Linear(RowGroups, int, int, const float*, const int32_t*, const float*, float*);
@@ -229,7 +234,7 @@ template void LinearBackwardInput(RowGroups, int, int, const float*, const int32
 template void LinearBackwardInput(RowGroups, int, int, const BF16*, const int32_t*, const BF16*, BF16*);
 template void LinearBackwardInputFp32(RowGroups, int, int, const float*, const float*, bool, float*);
 template void LinearBackwardInputFp32(RowGroups, int, int, const BF16*, const BF16*, bool, float*);
-template void LinearBackwardWeight(RowGroups, int, int, const float*, const int32_t*, const float*, const int32_t*, float*);
-template void LinearBackwardWeight(RowGroups, int, int, const BF16*, const int32_t*, const BF16*, const int32_t*, float*);
+template void LinearBackwardWeight(RowGroups, int, int, const float*, const int32_t*, const float*, const int32_t*, bool, float*);
+template void LinearBackwardWeight(RowGroups, int, int, const BF16*, const int32_t*, const BF16*, const int32_t*, bool, float*);
 
 }  // namespace polymoe::cpu

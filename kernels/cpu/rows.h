@@ -55,7 +55,7 @@ struct VectorRows {
   float (*cross_entropy)(size_t v, const float* logits, int32_t target, float scale, E* dlogits);
   void (*round)(size_t n, const float* x, BF16* y);
   float (*squares)(size_t n, const float* x);
-  void (*adamw)(size_t n, const AdamWParams& params, float* grad, float* p, float* m, float* v, BF16* rounded);
+  void (*adamw)(size_t n, const AdamWParams& params, const float* grad, float* p, float* m, float* v, BF16* rounded);
 };
 
 }  // namespace polymoe::cpu

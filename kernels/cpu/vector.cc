@@ -74,26 +74,34 @@ void RoundBlock(size_t n, const float* x, BF16* y) {
       n, y, [](V v) HWY_ATTR { return v; }, x);
 }
 
+// In four sums, since one would wait for itself.
 float SquaresBlock(size_t n, const float* x) {
-  V sum = hn::Zero(D());
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+  size_t j = 0;
+  for (; j + 4 * lanes <= n; j += 4 * lanes) {
+    const V a = hn::LoadU(d, x + j), b = hn::LoadU(d, x + j + lanes), c = hn::LoadU(d, x + j + 2 * lanes),
+            e = hn::LoadU(d, x + j + 3 * lanes);
+    s0 = hn::MulAdd(a, a, s0), s1 = hn::MulAdd(b, b, s1), s2 = hn::MulAdd(c, c, s2), s3 = hn::MulAdd(e, e, s3);
+  }
   Visit(
-      n, [&](V v) HWY_ATTR { sum = hn::MulAdd(v, v, sum); }, x);
-  return Sum(sum);
+      n - j, [&](V v) HWY_ATTR { s0 = hn::MulAdd(v, v, s0); }, x + j);
+  return Sum(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
-void AdamWBlock(size_t n, const AdamWParams& a, float* grad, float* p, float* m, float* v, BF16* rounded) {
+void AdamWBlock(size_t n, const AdamWParams& a, const float* grad, float* p, float* m, float* v, BF16* rounded) {
   const D d;
   const V b1 = hn::Set(d, a.beta1), c1 = hn::Set(d, static_cast<float>(1.0 - a.beta1)), b2 = hn::Set(d, a.beta2);
   const V c2 = hn::Set(d, static_cast<float>(1.0 - a.beta2)), scale = hn::Set(d, a.grad_scale), epsilon = hn::Set(d, a.epsilon);
   const V step = hn::Set(d, a.learning_rate / a.bias_correction1), inverse2 = hn::Set(d, 1.0f / a.bias_correction2);
-  const V keep = hn::Set(d, 1.0f - a.learning_rate * a.weight_decay), zero = hn::Zero(d);
+  const V keep = hn::Set(d, 1.0f - a.learning_rate * a.weight_decay);
   ForVectors(n, [&](auto lanes, size_t j) HWY_ATTR {
     const V g = hn::Mul(lanes.Load(grad + j), scale);
     const V first = hn::MulAdd(b1, lanes.Load(m + j), hn::Mul(c1, g));
     const V second = hn::MulAdd(b2, lanes.Load(v + j), hn::Mul(c2, hn::Mul(g, g)));
     const V divisor = hn::Add(hn::Sqrt(hn::Mul(second, inverse2)), epsilon);
     const V updated = hn::Sub(hn::Mul(lanes.Load(p + j), keep), hn::Div(hn::Mul(step, first), divisor));
-    lanes.Store(zero, grad + j);
     lanes.Store(first, m + j);
     lanes.Store(second, v + j);
     lanes.Store(updated, p + j);
@@ -143,8 +151,8 @@ void Round(int64_t n, const float* x, BF16* y) {
 
 double SumSquares(int64_t n, const float* x) {
   const auto block = RowsFor<float>().squares;
-  // 512 floats are summed in fp32 lanes, the blocks in fp64 and in order.
-  constexpr int64_t kSum = 512;
+  // This many are summed in fp32 lanes, the blocks in fp64 and in order.
+  constexpr int64_t kSum = 2048;
   const int64_t blocks = (n + kSum - 1) / kSum;
   float* partial = ThreadScratch<float>(blocks);
   ParallelBlocks(n, kSum, [&](int64_t begin, int64_t end) { partial[begin / kSum] = block(end - begin, x + begin); });
@@ -153,7 +161,7 @@ double SumSquares(int64_t n, const float* x) {
   return sum;
 }
 
-void AdamW(int64_t n, const AdamWParams& params, float* grad, float* p, float* m, float* v, BF16* rounded) {
+void AdamW(int64_t n, const AdamWParams& params, const float* grad, float* p, float* m, float* v, BF16* rounded) {
   const auto block = RowsFor<float>().adamw;
   ParallelBlocks(n, kBlock, [&](int64_t begin, int64_t end) {
     block(end - begin, params, grad + begin, p + begin, m + begin, v + begin, rounded == nullptr ? nullptr : rounded + begin);

@@ -70,12 +70,12 @@ void LinearBackwardInputFp32(RowGroups groups, int n, int k, const E* dy, const 
 
 template <typename T, typename E>
 void LinearBackwardWeight(RowGroups groups, int n, int k, const E* dy, const int32_t* dy_rows, const E* x, const int32_t* x_rows,
-                          T* dw) {
+                          bool accumulate, T* dw) {
   for (int g = 0; g < groups.count; ++g) {
     for (int j = 0; j < n; ++j) {
       for (int p = 0; p < k; ++p) {
         T& to = dw[(int64_t{g} * n + j) * k + p];
-        double sum = to;
+        double sum = accumulate ? to : T{0};
         for (int64_t r = groups.offsets[g]; r < groups.offsets[g + 1]; ++r) {
           sum += static_cast<double>(GatheredRow(dy, dy_rows, r, n)[j]) * static_cast<double>(GatheredRow(x, x_rows, r, k)[p]);
         }

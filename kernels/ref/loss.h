@@ -40,7 +40,7 @@ double SumSquares(int64_t n, const T* x) {
 }
 
 template <typename T>
-void AdamW(int64_t n, const AdamWParams& a, T* grad, T* p, T* m, T* v, BF16* rounded) {
+void AdamW(int64_t n, const AdamWParams& a, const T* grad, T* p, T* m, T* v, BF16* rounded) {
   for (int64_t i = 0; i < n; ++i) {
     const double g = static_cast<double>(grad[i]) * a.grad_scale;
     m[i] = static_cast<T>(a.beta1 * m[i] + (1.0 - a.beta1) * g);
@@ -48,7 +48,6 @@ void AdamW(int64_t n, const AdamWParams& a, T* grad, T* p, T* m, T* v, BF16* rou
     const double m_hat = m[i] / a.bias_correction1, v_hat = v[i] / a.bias_correction2;
     const double decayed = p[i] - static_cast<double>(a.learning_rate) * a.weight_decay * p[i];
     p[i] = static_cast<T>(decayed - a.learning_rate * m_hat / (std::sqrt(v_hat) + a.epsilon));
-    grad[i] = 0;
     if (rounded != nullptr) rounded[i] = BF16(p[i]);
   }
 }

@@ -72,6 +72,28 @@ TEST(TrainerBench, TableForPeople) {
   EXPECT_THAT(out.out, HasSubstr("\ntiny "));
 }
 
+TEST(TrainerBench, ProfileInsteadOfATable) {
+  const TempDir dir;
+  const Output out =
+      RunProgram({BuiltProgram("trainer_bench"), "--shape", "tiny", "--steps", "2", "--profile", dir.path() + "/t.json"});
+  EXPECT_EQ(out.exit_code, 0) << out.err;
+  EXPECT_THAT(out.out, HasSubstr(" tokens/s over 2 steps\n"));
+  EXPECT_THAT(out.out, HasSubstr("\nadamw "));
+}
+
+TEST(KernelsBench, VerifiesAndTimesEveryOperation) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    const Output out = RunProgram(
+        {BuiltProgram("kernels_bench"), "--shape", "tiny", "--precision", precision, "--repeats", "1", "--threads", "1"});
+    if (out.exit_code == 2) GTEST_SKIP() << out.err;  // no AVX512_BF16
+    EXPECT_EQ(out.exit_code, 0) << out.err;
+    for (const char* operation :
+         {"qkv weight gradient", "attention backward", "polynorm backward", "adamw", "head input gradient"}) {
+      EXPECT_THAT(out.out, HasSubstr(std::string("\n") + operation + " "));
+    }
+  }
+}
+
 TEST(TrainerBench, SaysWhatIsWrongWithFlags) {
   const Output shape = RunProgram({BuiltProgram("trainer_bench"), "--shape", "huge"});
   EXPECT_EQ(shape.exit_code, 2);

@@ -66,7 +66,7 @@ TEST(Gradient, Linear) {
   for (int r = 0; r < m; ++r) {
     for (int p = 0; p < k; ++p) scattered[x_rows[r] * k + p] += dx[r * k + p];
   }
-  ref::LinearBackwardWeight(groups, n, k, dy.data(), dy_rows.data(), x.data(), x_rows.data(), dw.data());
+  ref::LinearBackwardWeight(groups, n, k, dy.data(), dy_rows.data(), x.data(), x_rows.data(), false, dw.data());
   ExpectGradient("dx", x, scattered, objective);
   ExpectGradient("dw", w, dw, objective);
 }

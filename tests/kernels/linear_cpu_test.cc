@@ -46,7 +46,7 @@ Results<E> Run(const Ops<E>& ops, const Problem<E>& p, bool gather_x, bool gathe
                Bordered(RandomVector<float>(int64_t{p.m} * p.k, 5)), Bordered(RandomVector<float>(p.w.size(), 6))};
   ops.linear(p.groups(), p.n, p.k, p.x.data(), x_rows, p.w.data(), r.y.data());
   ops.linear_backward_input(p.groups(), p.n, p.k, p.dy.data(), dy_rows, p.w.data(), r.dx.data());
-  ops.linear_backward_weight(p.groups(), p.n, p.k, p.dy.data(), dy_rows, p.x.data(), x_rows, r.dw.data());
+  ops.linear_backward_weight(p.groups(), p.n, p.k, p.dy.data(), dy_rows, p.x.data(), x_rows, /*accumulate=*/gather_dy, r.dw.data());
   ops.linear_fp32(p.groups(), p.n, p.k, p.x.data(), p.w.data(), gather_x ? r.y32.data() : nullptr, r.y32.data());
   ops.linear_backward_input_fp32(p.groups(), p.n, p.k, p.dy.data(), p.w.data(), gather_dy, r.dx32.data());
   return r;

@@ -27,13 +27,13 @@ void AttentionBackward(const BlockContext<Element>& c, const LayerOffsets& at, c
   const int n = c.tokens(), d = c.config.hidden;
   const float* p = c.parameters;
   const Element* dx = s.product_dx();
-  c.ops.linear_backward_weight(c.all(), d, d, dx, nullptr, a.attention, nullptr, g + at.o);
+  c.ops.linear_backward_weight(c.all(), d, d, dx, nullptr, a.attention, nullptr, c.accumulate, g + at.o);
   c.ops.linear_backward_input(c.all(), d, d, dx, nullptr, c.weights + at.o, s.dattention);
   c.ops.attention_backward(c.shape, a.qk, a.qkv, a.attention, a.lse, s.dattention, s.dqkv);
   const bool normed = at.q_norm >= 0;
   c.ops.qk_backward(c.shape, c.rope, a.qkv, Norm(p, at.q_norm), Norm(p, at.k_norm), a.rstd_qk, s.dqkv,
                     normed ? g + at.q_norm : nullptr, normed ? g + at.k_norm : nullptr);
-  c.ops.linear_backward_weight(c.all(), 3 * d, d, s.dqkv, nullptr, a.h1, nullptr, g + at.qkv);
+  c.ops.linear_backward_weight(c.all(), 3 * d, d, s.dqkv, nullptr, a.h1, nullptr, c.accumulate, g + at.qkv);
   c.ops.linear_backward_input_fp32(c.all(), 3 * d, d, s.dqkv, c.weights + at.qkv, /*accumulate=*/false, s.dh);
   c.ops.rmsnorm_backward(n, d, a.x, p + at.input_norm, a.rstd1, s.dh, s.dx, /*accumulate=*/true, s.rounded_dx, g + at.input_norm);
 }

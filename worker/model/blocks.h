@@ -22,6 +22,7 @@ struct BlockContext {
   const float* rope;        // RopeTable
   AttentionShape shape;
   int32_t all_rows[2];  // {0, N}
+  bool accumulate;      // weight gradients of products are added to what is there, instead of written
 
   int tokens() const { return shape.tokens(); }
   // All tokens, for a product with one weight.

@@ -25,13 +25,13 @@ void ExpertsBackward(const BlockContext<Element>& c, const LayerOffsets& at, con
   const int d = config.hidden, f = config.ffn;
   const RowGroups groups = a.groups(config);
   const Element* dx = s.product_dx();
-  c.ops.linear_backward_weight(groups, d, f, dx, a.tokens, a.act, nullptr, g + at.down);
+  c.ops.linear_backward_weight(groups, d, f, dx, a.tokens, a.act, nullptr, c.accumulate, g + at.down);
   c.ops.linear_backward_input(groups, d, f, dx, a.tokens, c.weights + at.down, s.dact);
   const bool coefficients = at.coefficients >= 0;
   c.ops.activation_backward(config.activation, groups, f, a.up, coefficients ? c.parameters + at.coefficients : nullptr,
                             CoefficientStride(config), a.row_weights(), s.dact, s.dup, s.dweights,
                             coefficients ? g + at.coefficients : nullptr);
-  c.ops.linear_backward_weight(groups, config.up_width(), d, s.dup, nullptr, a.h2, a.tokens, g + at.up);
+  c.ops.linear_backward_weight(groups, config.up_width(), d, s.dup, nullptr, a.h2, a.tokens, c.accumulate, g + at.up);
 }
 
 // s.dh [N,D] = the gradient that reaches the norm's output through the experts and through the router.
@@ -46,7 +46,7 @@ void RoutedInputBackward(const BlockContext<Element>& c, const LayerOffsets& at,
   const float balance = scale * config.load_balance_loss * e / (static_cast<float>(config.layers) * n * k);
   const float z = scale * config.z_loss / config.layers;
   c.ops.router_backward(n, e, k, a.probs, a.experts, a.router_lse, a.counts, s.dweights, balance, z, s.drouter_logits);
-  c.ops.linear_backward_weight(c.all(), e, d, s.drouter_logits, nullptr, a.h2, nullptr, g + at.router);
+  c.ops.linear_backward_weight(c.all(), e, d, s.drouter_logits, nullptr, a.h2, nullptr, c.accumulate, g + at.router);
   c.ops.linear_backward_input_fp32(c.all(), e, d, s.drouter_logits, c.weights + at.router, /*accumulate=*/true, s.dh);
 }
 

@@ -23,7 +23,7 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
   // Without `gradients`, the loss alone.
-  virtual MicroBatchLosses Run(const MicroBatch& batch, float scale, float* gradients) = 0;
+  virtual MicroBatchLosses Run(const MicroBatch& batch, float scale, float* gradients, bool accumulate) = 0;
   virtual BF16* rounded() = 0;
   virtual void Round(const float* parameters) = 0;
   virtual const RouterStats& router_stats() const = 0;
@@ -50,12 +50,13 @@ class DecoderOf final : public Decoder {
     stats_.entropy.resize(config.layers);
   }
 
-  MicroBatchLosses Run(const MicroBatch& batch, float scale, float* g) override {
+  MicroBatchLosses Run(const MicroBatch& batch, float scale, float* g, bool accumulate) override {
     POLYMOE_CHECK(batch.sequences >= 1 && batch.sequences <= limits_.max_sequences, "%d sequences in a model made for %d",
                   batch.sequences, limits_.max_sequences);
     const AttentionShape shape{batch.sequences, limits_.sequence_length, config_.heads, config_.head_dim()};
-    const BlockContext<Element> context{config_,       ops_,  batch.parameters,   Weights(batch.parameters),
-                                        scratch_.rope, shape, {0, shape.tokens()}};
+    const BlockContext<Element> context{config_,       ops_,  batch.parameters,    Weights(batch.parameters),
+                                        scratch_.rope, shape, {0, shape.tokens()}, accumulate};
+    if (g != nullptr && !accumulate) ClearSums(g);
     MicroBatchLosses losses = Forward(context, batch.tokens);
     losses.cross_entropy = Head(context, batch.targets, scale, g);
     if (batch.token_losses != nullptr) std::copy_n(scratch_.losses, shape.tokens(), batch.token_losses);
@@ -92,6 +93,14 @@ class DecoderOf final : public Decoder {
       return rounded_;
     } else {
       return parameters;
+    }
+  }
+
+  // The gradients that operations can only add to: of all parameters that are not weights of products.
+  void ClearSums(float* g) const {
+    std::fill_n(g + table_.embedding(), int64_t{config_.vocab} * config_.hidden, 0.0f);
+    for (const Parameter& p : table_.parameters()) {
+      if (p.init != Init::kNormal) std::fill_n(g + p.offset, p.size, 0.0f);
     }
   }
 
@@ -135,7 +144,7 @@ class DecoderOf final : public Decoder {
       ops_.linear_fp32(rows, v, d, hidden, w, nullptr, s.logits);
       ops_.cross_entropy(rows.rows(), v, s.logits, targets + begin, scale, s.losses + begin, g == nullptr ? nullptr : s.dlogits);
       if (g == nullptr) continue;
-      ops_.linear_backward_weight(rows, v, d, s.dlogits, nullptr, hidden, nullptr, g + table_.lm_head());
+      ops_.linear_backward_weight(rows, v, d, s.dlogits, nullptr, hidden, nullptr, c.accumulate || begin > 0, g + table_.lm_head());
       ops_.linear_backward_input_fp32(rows, v, d, s.dlogits, w, /*accumulate=*/false, s.dh + int64_t{begin} * d);
     }
     if (g != nullptr) {
@@ -180,13 +189,13 @@ Model::Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits&
 Model::~Model() = default;
 
 MicroBatchLosses Model::ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
-                                        float scale, float* gradients) {
-  return decoder_->Run({parameters, tokens, targets, sequences, nullptr}, scale, gradients);
+                                        float scale, float* gradients, bool accumulate) {
+  return decoder_->Run({parameters, tokens, targets, sequences, nullptr}, scale, gradients, accumulate);
 }
 
 MicroBatchLosses Model::Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                  float* token_losses) {
-  return decoder_->Run({parameters, tokens, targets, sequences, token_losses}, 0, nullptr);
+  return decoder_->Run({parameters, tokens, targets, sequences, token_losses}, 0, nullptr, false);
 }
 
 BF16* Model::rounded() {

@@ -2,7 +2,7 @@
 //
 //   Model model(config, CpuOps<BF16>(), {.max_sequences = 8, .sequence_length = 256});
 //   model.Round(parameters);
-//   MicroBatchLosses losses = model.ForwardBackward(parameters, tokens, targets, 8, scale, gradients);
+//   MicroBatchLosses losses = model.ForwardBackward(parameters, tokens, targets, 8, scale, gradients, /*accumulate=*/false);
 //   optimizer.Step(..., gradients, parameters, model.rounded());
 //
 // Precision. The table's element type is the model's. `parameters` and `gradients` are fp32 buffers of the caller in either, laid out
@@ -57,13 +57,14 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const ParameterTable& table() const { return table_; }
 
-  // tokens, targets: [sequences, T], sequences from 1 to max_sequences. Adds to `gradients` the gradient of
+  // tokens, targets: [sequences, T], sequences from 1 to max_sequences. Writes to `gradients`, or with `accumulate`
+  // adds to what is there, the gradient of
   //   scale * (sum over tokens of cross entropy + N * (load_balance_loss * load_balance + z_loss * z))
   // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split. Of the load balance,
   // which couples the tokens of one micro-batch, it gives the mean over micro-batches (as OLMoE's trainer): that depends on the
   // split.
   MicroBatchLosses ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
-                                   float scale, float* gradients);
+                                   float scale, float* gradients, bool accumulate);
 
   // Loss alone. `token_losses` [sequences, T] may be null.
   MicroBatchLosses Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,

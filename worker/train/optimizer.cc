@@ -18,7 +18,8 @@ Optimizer::Optimizer(const AdamWConfig& config, const ParameterTable& table, con
   }
 }
 
-void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, float* gradients, float* parameters, BF16* rounded) {
+void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, const float* gradients, float* parameters,
+                     BF16* rounded) {
   AdamWParams params{.learning_rate = static_cast<float>(learning_rate),
                      .beta1 = static_cast<float>(config_.beta1),
                      .beta2 = static_cast<float>(config_.beta2),

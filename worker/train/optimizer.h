@@ -19,9 +19,9 @@ class Optimizer {
  public:
   Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops<float>& ops);
 
-  // Update number t (from 1). `grad_scale` multiplies the gradients first; afterwards they are 0. `rounded` (Model::rounded(), may be
+  // Update number t (from 1). `grad_scale` multiplies the gradients first. `rounded` (Model::rounded(), may be
   // null) receives the new parameters too. All buffers are [table.total()].
-  void Step(uint64_t t, double learning_rate, double grad_scale, float* gradients, float* parameters, BF16* rounded);
+  void Step(uint64_t t, double learning_rate, double grad_scale, const float* gradients, float* parameters, BF16* rounded);
 
   // First and second moments, [table.total()].
   float* first() { return first_; }

@@ -127,7 +127,6 @@ bool Trainer::done() const {
 }
 
 // Batch -> forward and backward a micro-batch -> reduce -> update. Rank r of W takes the r-th of W equal parts of the global batch.
-// The gradients are 0 before and after.
 absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   const absl::Duration start = clock_.Monotonic();
   const v1::TrainSpec& train = file_.spec().train();
@@ -139,7 +138,7 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   for (uint32_t i = 0; i < micro_batches; ++i) {
     loader_.Fill(state_.sequences + uint64_t{share} * group_.rank() + uint64_t{micro} * i, micro, tokens_.data(), targets_.data());
     const MicroBatchLosses losses = model_.ForwardBackward(parameters_, tokens_.data(), targets_.data(), static_cast<int>(micro),
-                                                           static_cast<float>(1 / batch_tokens), gradients_);
+                                                           static_cast<float>(1 / batch_tokens), gradients_, /*accumulate=*/i > 0);
     sums[0] += losses.cross_entropy;
     sums[1] += losses.load_balance;
     sums[2] += losses.z;
@@ -167,7 +166,6 @@ void Trainer::Update(StepResult& result) {
   if (result.skipped) {
     ++state_.skipped;
     ++skipped_in_a_row_;
-    std::fill_n(gradients_, model_.table().total(), 0.0f);
   } else {
     skipped_in_a_row_ = 0;
     const double clip = train.grad_clip(), scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1;

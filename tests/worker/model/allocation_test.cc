@@ -61,7 +61,7 @@ void ExpectNone(const ModelConfig& config, const Ops<E>& ops, bool recompute) {
   const TinyBatch batch = MakeBatch(kSequences * kLength, config.vocab);
   const auto step = [&] {
     model.Round(parameters.data());
-    model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), kSequences, 1, gradients.data());
+    model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), kSequences, 1, gradients.data(), false);
     model.Evaluate(parameters.data(), batch.tokens.data(), batch.targets.data(), kSequences, losses.data());
   };
   step();  // an operation's first call may

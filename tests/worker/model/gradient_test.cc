@@ -47,7 +47,8 @@ TEST_P(ModelGradient, EveryTensorMatchesDifferences) {
   std::vector<float> parameters(total), gradients(total);
   model.table().Initialize(1, config, parameters.data());
   const TinyBatch batch = MakeBatch(kTokens, config.vocab);
-  model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), kSequences, 1.0f / kTokens, gradients.data());
+  model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), kSequences, 1.0f / kTokens, gradients.data(),
+                        false);
   int checked = 0;
   for (const Parameter& p : model.table().parameters()) {
     double norm = 0;

@@ -55,7 +55,7 @@ TEST(Model, OneExpertGetsAllAndTheOthersNothing) {
   Model model(config, CpuOps<float>(), {.max_sequences = 2, .sequence_length = 7});
   std::vector<float> gradients(table.total());
   const MicroBatchLosses losses =
-      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 14, gradients.data());
+      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 14, gradients.data(), false);
   EXPECT_EQ(model.router_stats().counts, (std::vector<int32_t>{14, 0, 0, 0, 14, 0, 0, 0}));
   EXPECT_NEAR(losses.load_balance, 1.0, 1e-6);  // E * (1 * 1/E): probabilities are uniform
   EXPECT_NEAR(losses.z, std::pow(std::log(4), 2), 1e-6);
@@ -68,22 +68,23 @@ TEST(Model, OneExpertGetsAllAndTheOthersNothing) {
 }
 
 TEST(Model, AccumulationAddsUp) {
-  // Dense: no term couples sequences, so two halves with the same scale give the gradient of the whole. 320 tokens, of which the head
-  // takes 256 at a time.
+  // Dense: no term couples sequences, so two halves with the same scale give the gradient of the whole. 640 tokens, of which the head
+  // takes 512 at a time.
   const ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, false);
   const std::vector<float> parameters = Initial(config);
-  constexpr int kLength = 80, kTokens = 4 * kLength;
+  constexpr int kLength = 160, kTokens = 4 * kLength;
   const TinyBatch batch = MakeBatch(kTokens, config.vocab);
   Model model(config, CpuOps<float>(), {.max_sequences = 4, .sequence_length = kLength});
-  std::vector<float> whole(model.table().total()), halves(whole.size());
+  // What was there before is nothing to a pass that does not accumulate.
+  std::vector<float> whole(model.table().total(), 7.0f), halves(whole.size(), -5.0f);
   const double loss =
-      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 4, 1.0f / kTokens, whole.data())
+      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 4, 1.0f / kTokens, whole.data(), false)
           .cross_entropy;
   double sum = 0;
   for (const int begin : {0, kTokens / 2}) {
     sum += model
                .ForwardBackward(parameters.data(), batch.tokens.data() + begin, batch.targets.data() + begin, 2, 1.0f / kTokens,
-                                halves.data())
+                                halves.data(), /*accumulate=*/begin > 0)
                .cross_entropy;
   }
   EXPECT_NEAR(loss, sum, 1e-6 * loss);
@@ -107,7 +108,7 @@ TEST(Model, EvaluateGivesTheTrainingLossAndEachTokens) {
   Model model(config, CpuOps<float>(), {.max_sequences = 3, .sequence_length = 9});  // room for more
   std::vector<float> gradients(model.table().total()), tokens(18);
   const auto trained =
-      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 18, gradients.data());
+      model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, 1.0f / 18, gradients.data(), false);
   const auto evaluated = model.Evaluate(parameters.data(), batch.tokens.data(), batch.targets.data(), 2, tokens.data());
   EXPECT_EQ(trained.cross_entropy, evaluated.cross_entropy);
   EXPECT_NEAR(std::accumulate(tokens.begin(), tokens.end(), 0.0), evaluated.cross_entropy, 1e-5);

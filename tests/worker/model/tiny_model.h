@@ -64,7 +64,7 @@ Pass RunModel(const ModelConfig& config, const Ops<E>& ops, const std::vector<fl
   model.Round(parameters.data());
   Pass pass{.gradients = std::vector<float>(model.table().total())};
   pass.losses = model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), limits.max_sequences,
-                                      1.0f / static_cast<float>(batch.tokens.size()), pass.gradients.data());
+                                      1.0f / static_cast<float>(batch.tokens.size()), pass.gradients.data(), /*accumulate=*/false);
   pass.router = model.router_stats();
   return pass;
 }

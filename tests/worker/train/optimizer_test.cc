@@ -55,7 +55,6 @@ void ExpectPlainAdamW(const AdamWConfig& config, double grad_scale, double toler
         plain[i].Step(t, rate, decay, grad_scale * static_cast<double>(Gradient(i, t)), config);
         ASSERT_NEAR(parameters[i], plain[i].p, tolerance) << p.name << " step " << t;
         ASSERT_EQ(rounded[i].bits, BF16(parameters[i]).bits) << p.name << " step " << t;
-        ASSERT_EQ(gradients[i], 0) << "ready for the next step: " << p.name << " step " << t;
         ASSERT_NEAR(optimizer.first()[i], plain[i].m, 1e-6) << p.name << " step " << t;
         ASSERT_NEAR(optimizer.second()[i], plain[i].v, 1e-6) << p.name << " step " << t;
       }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <functional>
@@ -15,6 +16,8 @@
 
 #include "common/file.h"
 #include "common/process.h"
+#include "common/spec/job_file.h"
+#include "common/spec/memory_plan.h"
 #include "tests/worker/train/tiny_training.h"
 
 namespace polymoe {
@@ -122,8 +125,34 @@ TEST_F(TrainProgram, AJobFileIsAllItNeeds) {
   EXPECT_THAT(again.err, HasSubstr("resumed at step 30"));
 }
 
-// A handler would run on the stack of a computing thread, which generated code of oneDNN uses otherwise: the heap broke one time in
-// ten. SigCgt of proc(5) is the mask of signals that have a handler.
+// The plan that `polyctl params` shows, against the kernel's count, for a model that is large beside the program itself.
+TEST_F(TrainProgram, PeakMemoryIsAsPlanned) {
+  const std::string path = Spec(1);
+  const std::string text = absl::StrReplaceAll(
+      ReadFile(path).value(),
+      {{"layers: 1, hidden: 32", "layers: 4, hidden: 384"}, {"ffn: 24", "ffn: 768"}, {"vocab: 32", "vocab: 8192"}});
+  ASSERT_TRUE(WriteFileDurably(path, text).ok());
+  const Output out = Run({"--spec", path});
+  ASSERT_EQ(out.exit_code, 0) << out.err;
+  rusage usage{};
+  ASSERT_EQ(getrusage(RUSAGE_CHILDREN, &usage), 0);  // of the largest child so far: this one
+  const auto planned = static_cast<double>(PlanMemory(ParseJobFile(text, path)->spec(), 1).total);
+  EXPECT_NEAR(static_cast<double>(usage.ru_maxrss) * 1024, planned, 0.1 * planned);
+}
+
+TEST_F(TrainProgram, ProfileSaysWhereTheTimeWent) {
+  const std::string trace = dir_.path() + "/trace.json";
+  const Output out = Run({"--spec", Spec(4), "--profile", trace});
+  EXPECT_EQ(out.exit_code, 0) << out.err;
+  EXPECT_THAT(out.out, ContainsRegex("roof: [0-9.]+ GFLOP/s in products, [0-9.]+ GB/s of memory"));
+  EXPECT_THAT(out.out, ContainsRegex("\nlinear 256x24x32 +1 "));  // up projection: 8 x 16 tokens to two experts each
+  EXPECT_THAT(out.out, ContainsRegex("\nsum_squares "));          // of the optimiser's table too
+  EXPECT_THAT(out.out, HasSubstr(" tokens/s over 3 steps\n"));    // not the first
+  EXPECT_THAT(ReadFile(trace).value(), HasSubstr(R"({"name":"attention_forward","cat":"op","ph":"X")"));
+}
+
+// A handler would run on the stack of a computing thread, whatever that does (inside oneDNN's generated code the heap broke one time in
+// ten). SigCgt of proc(5) is the mask of signals that have a handler.
 TEST_F(TrainProgram, NoStopSignalHasAHandler) {
   std::string status;
   RunWithPipe({"--spec", Spec(100'000'000)}, STDERR_FILENO, [&](pid_t pid, const std::string& text) {
