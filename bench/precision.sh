@@ -2,11 +2,12 @@
 # Whether bf16 trains as well as fp32: the quickstart's model on the quickstart's text, some seeds in each precision, and the mean of the
 # validation losses of all domains.
 #
-#   bench/precision.sh [--seeds N] [--tokens N] [--arm ACTIVATION] [--dir DIR]
+#   bench/precision.sh [--seeds N] [--tokens N] [--arm ACTIVATION] [--rate R] [--dir DIR]
 #
 #   --seeds N        seeds of each precision (default 3)
 #   --tokens N       training tokens a run (default 1M)
 #   --arm ACTIVATION expert activation (default polynorm)
+#   --rate R         learning rate (default 0.001; at the quickstart's 0.003 runs that differ by one rounding end 0.1 nats apart)
 #   --dir DIR        where deploy/quickstart.sh left its datasets (default build/quickstart); it must have run there
 #
 # Runs take turns, one single-threaded trainer a core. Exit code 1 when the means differ by more than 0.01 nats, or by more than the seeds
@@ -14,14 +15,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seeds=3 tokens=1M arm=polynorm dir=build/quickstart
+seeds=3 tokens=1M arm=polynorm rate=0.001 dir=build/quickstart
 die() { echo "precision: $1" >&2; exit "${2:-1}"; }
 while (($#)); do
   case $1 in
-    --seeds | --tokens | --arm | --dir)
+    --seeds | --tokens | --arm | --rate | --dir)
       (($# > 1)) || die "$1 needs a value; see --help" 2
       declare "${1#--}=$2"; shift 2 ;;
-    --help | -h) sed -n '2,14s/^# \?//p' "$0"; exit 0 ;;
+    --help | -h) sed -n '2,15s/^# \?//p' "$0"; exit 0 ;;
     *) die "unknown option $1; see --help" 2 ;;
   esac
 done
@@ -32,7 +33,7 @@ trap 'rm -rf "$out"' EXIT
 
 train() { # precision seed
   local name=$1-$2
-  sed -e "s|@ARM@|$arm|g; s|@STUDY@|precision|; s|@TOKENS@|$tokens|; s|@DATA@|$data|g; s|seed: 1 .*|seed: $2|" \
+  sed -e "s|@ARM@|$arm|g; s|@STUDY@|precision|; s|@TOKENS@|$tokens|; s|@DATA@|$data|g; s|seed: 1 .*|seed: $2|; s|learningRate: .*|learningRate: $rate|" \
     -e "s|^  train:|&\n    precision: $1|; s|everyTokens: 500k|everyTokens: 1000M|" deploy/quickstart/job.yaml >"$out/$name.yaml"
   build/release/bin/polymoe-train --spec "$out/$name.yaml" --checkpoint-dir "$out/$name" --resume none --threads 1 2>"$out/$name.log" ||
     { cat "$out/$name.log" >&2; return 1; }

@@ -119,8 +119,8 @@ TEST(MemoryPlan, LogitsAreHeldForABlockOfRows) {
     return (more - PlanMemory(spec, 1).scratch) / (4 + 4);
   };
   EXPECT_EQ(rows_held(1), 64u);
-  EXPECT_EQ(rows_held(4), kLogitRows);
   EXPECT_EQ(rows_held(8), kLogitRows);
+  EXPECT_EQ(rows_held(16), kLogitRows);
 }
 
 TEST(MemoryPlan, SizesBeyondAllMemoryDoNotWrapAround) {
