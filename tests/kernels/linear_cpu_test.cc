@@ -38,7 +38,7 @@ struct Results {
   Floats y32, dx32, dw;
 };
 
-// All five operations; the gathered operands are the x of y and of dw, and the dy of dx and of dw.
+// All five operations; the gathered operands are the x of y and of dw, and the dy of dx and of dw. With the latter, dx and dw are added to.
 template <class E>
 Results<E> Run(const Ops<E>& ops, const Problem<E>& p, bool gather_x, bool gather_dy) {
   const int32_t *x_rows = gather_x ? p.x_rows.data() : nullptr, *dy_rows = gather_dy ? p.dy_rows.data() : nullptr;
@@ -101,7 +101,7 @@ TYPED_TEST(CpuLinear, GroupsWithEmptyOnes) {
 TYPED_TEST(CpuLinear, LongSums) {
   ExpectRight(Problem<TypeParam>({0, 3}, 2, 2501), false, false);
   ExpectRight(Problem<TypeParam>({0, 3}, 2501, 2), true, true);
-  ExpectRight(Problem<TypeParam>({0, 1100, 2501}, 3, 5), true, true);
+  for (const bool accumulate : {false, true}) ExpectRight(Problem<TypeParam>({0, 1100, 2501}, 3, 5), true, accumulate);
 }
 
 TYPED_TEST(CpuLinear, TheSameBitsWithAnyThreads) {
