@@ -49,9 +49,8 @@ const std::map<std::string, Prefixes>& Rules() {
 }
 
 // What a row must allow to be included; everything else (the standard, absl, JSON, CLI11, codecs) is free.
-const Prefixes kGuarded = {"common/", "kernels/",    "polyctl/", "polymoe/v1/", "proto/",   "server/",
-                           "worker/", "tests/",      "cuda_",    "grpc/",    "grpcpp/",
-                           "hwy/",    "prometheus/", "soci/",    "spdlog/",     "yaml-cpp/"};
+const Prefixes kGuarded = {"common/", "kernels/", "polyctl/", "polymoe/v1/", "proto/",      "server/", "worker/", "tests/",
+                           "cuda_",   "grpc/",    "grpcpp/",  "hwy/",        "prometheus/", "soci/",   "spdlog/", "yaml-cpp/"};
 
 bool StartsWithAny(const std::string& text, const Prefixes& prefixes) {
   for (const std::string& prefix : prefixes) {
