@@ -79,7 +79,7 @@ class Cases {
   }
 
   // x [M,k] -> y [M,n] and back; M is N for one group, N * K for experts.
-  void Product(const std::string& name, Tensor<int32_t> offsets, int n, int k, Tensor<int32_t> gather) {
+  void Product(const std::string& name, const Tensor<int32_t>& offsets, int n, int k, const Tensor<int32_t>& gather) {
     const RowGroups groups{static_cast<int>(offsets->size()) - 1, offsets->data()};
     const int64_t m = groups.rows(), x_rows = gather == nullptr ? m : s_.tokens(), weights = int64_t{groups.count} * n * k;
     const auto x = Random<E>(x_rows * k), w = Random<E>(weights, 1 / std::sqrt(k)), y = Zeros<E>(m * n), dy = Random<E>(m * n),
@@ -108,8 +108,9 @@ class Cases {
     const AttentionShape shape{s_.sequences, s_.length, s_.hidden / 64, 64};
     const int64_t nd = int64_t{s_.tokens()} * s_.hidden;
     const auto qkv = Random<E>(3 * nd), qk = Random<E>(2 * nd), y = Zeros<E>(nd), dy = Random<E>(nd), dqkv = Zeros<E>(3 * nd);
-    const auto lse = Zeros<float>(int64_t{s_.tokens()} * shape.heads), rstd = Zeros<float>(2 * s_.tokens());
-    const auto rope = Zeros<float>(int64_t{s_.length} * 64), w = Random<float>(s_.hidden), dw = Zeros<float>(2 * s_.hidden);
+    const auto lse = Zeros<float>(int64_t{s_.tokens()} * shape.heads), rstd = Zeros<float>(int64_t{2} * s_.tokens());
+    const auto rope = Zeros<float>(int64_t{s_.length} * 64), w = Random<float>(s_.hidden),
+               dw = Zeros<float>(int64_t{2} * s_.hidden);
     RopeTable(s_.length, 64, 10000, rope->data());
     const auto rotated = Zeros<E>(2 * nd);
     Add("qk norm and rope", rotated, [=](const Ops<E>& ops) {

@@ -179,7 +179,7 @@ struct Head {
 template <class E>
 void ForwardTile(const Head<E>& h, int begin, int end, const Unit* keys, const Unit* values, E* y, float* lse) {
   const int count = end - begin, dim = h.shape.head_dim;
-  float* scores = ThreadScratch<float>(kQueries * (kKeys + dim));
+  float* scores = ThreadScratch<float>(int64_t{kQueries} * (kKeys + dim));
   float* out = scores + kQueries * kKeys;
   E* p = ThreadScratch<E, 1>(kQueries * kKeys);
   float peak[kQueries], sum[kQueries];
@@ -190,8 +190,8 @@ void ForwardTile(const Head<E>& h, int begin, int end, const Unit* keys, const U
     h.gemm.rows_times(count, h.q + begin * h.qk_ld, h.qk_ld, nullptr, dim, h.ColumnsFrom(keys, key), h.dim_units(), n,
                       {.out = scores, .ld = kKeys});
     for (int i = 0; i < count; ++i) {
-      h.rows.softmax(std::clamp(begin + i + 1 - key, 0, n), n, h.scale, scores + i * kKeys, peak + i, sum + i, p + i * kKeys, dim,
-                     out + int64_t{i} * dim);
+      h.rows.softmax(std::clamp(begin + i + 1 - key, 0, n), n, h.scale, scores + int64_t{i} * kKeys, peak + i, sum + i,
+                     p + int64_t{i} * kKeys, dim, out + int64_t{i} * dim);
     }
     h.gemm.rows_times(count, p, kKeys, nullptr, n, h.Block(values, key), h.BlockUnits(key), dim,
                       {.out = out, .ld = dim, .residual = key == 0 ? nullptr : out, .residual_ld = dim});

@@ -64,7 +64,7 @@ void Tile(int units, const Unit* a, const Unit* b, int rows, int cols, const Tar
     const auto b0 = Lanes::Load(b), b1 = Lanes::Load(b + Lanes::kCount);
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-      const auto left = Lanes::Broadcast(a + r * kRowStride);
+      const auto left = Lanes::Broadcast(a + int64_t{r} * kRowStride);
       sums[r][0] = Lanes::Dot(sums[r][0], left, b0);
       sums[r][1] = Lanes::Dot(sums[r][1], left, b1);
     }
@@ -103,7 +103,7 @@ void RowsTimes(int rows, const E* a, int64_t lda, const int32_t* rows_of, int de
   for (int row = 0; row < rows; row += Lanes::kStrip) {
     const int count = rows - row < Lanes::kStrip ? rows - row : Lanes::kStrip;
     for (int r = 0; r < Lanes::kStrip; ++r) {
-      Unit* to = strip + r * kStripStride;
+      Unit* to = strip + int64_t{r} * kStripStride;
       to[units - 1] = 0;                           // the half behind an odd depth
       const int from = row + (r < count ? r : 0);  // absent rows: any numbers that are there
       std::memcpy(to, a + (rows_of == nullptr ? from : rows_of[from]) * lda, depth * sizeof(E));
@@ -137,7 +137,7 @@ void PackDepth(int cols, int depth, const E* x, int64_t ld, const int32_t* rows_
   const auto row = [&](int i) -> const E* { return i >= depth ? nullptr : x + (rows_of == nullptr ? i : rows_of[i]) * ld; };
   for (int u = 0; u < units; ++u) {
     const E *a = row(u * kUnitElements<E>), *b = row(u * kUnitElements<E> + kUnitElements<E> - 1);
-    Unit* to = out + u * kWidth;
+    Unit* to = out + int64_t{u} * kWidth;
     int column = 0;
     for (; u < whole && column + kWidth <= cols; column += kWidth) {
       Lanes::template Interleave<kWidth>(a + column, b + column, to + int64_t{column} * units);

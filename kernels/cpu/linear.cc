@@ -12,11 +12,11 @@
 namespace polymoe::cpu {
 namespace {
 
-constexpr int64_t kBlockUnits = 128 * 1024;  // of the packed right operand: half of a 1 MiB L2
-constexpr int kRowPiece = 240;               // rows of an item of work where neighbouring items find the block packed already,
-constexpr int kDeepRowPiece = 720;           // and where each packs its own, block by block of depth
-constexpr int kWeightUnits = 256;            // of depth a block in a weight gradient
-constexpr int kWeightStrips = 8;             // packed at a time there: whole cache lines of the left operand
+constexpr int64_t kBlockUnits = 1 << 17;  // of the packed right operand: half of a 1 MiB L2
+constexpr int kRowPiece = 240;            // rows of an item of work where neighbouring items find the block packed already,
+constexpr int kDeepRowPiece = 720;        // and where each packs its own, block by block of depth
+constexpr int kWeightUnits = 256;         // of depth a block in a weight gradient
+constexpr int kWeightStrips = 8;          // packed at a time there: whole cache lines of the left operand
 
 enum class Weight { kColumns, kDepth };  // rows of w are columns of the result (forward), or its depth (input gradient)
 

@@ -34,14 +34,13 @@ struct alignas(64) Share {
 
 // Equal shares of [0, count), one a thread, of neighbouring items; in memory of the calling thread.
 inline Share* MakeShares(int64_t count, int threads) {
-  thread_local std::unique_ptr<Share[]> shares;
-  thread_local int room = 0;
-  if (room < threads) shares = std::make_unique<Share[]>(room = threads);
+  thread_local std::vector<Share> shares;
+  if (shares.size() < static_cast<size_t>(threads)) shares = std::vector<Share>(threads);
   for (int i = 0; i < threads; ++i) {
     shares[i].next.store(count * i / threads, std::memory_order_relaxed);
     shares[i].end = count * (i + 1) / threads;
   }
-  return shares.get();
+  return shares.data();
 }
 
 // f(i) for i in [0, count), on all threads: each takes the items of its own share in order, then helps with what is left of the others',

@@ -138,7 +138,7 @@ void RouterBackward(int n, int e, int k, const float* probs, const int32_t* expe
                     const float* dweights, float balance, float z, E* dlogits) {
   const auto row = RowsFor<E>().router_backward;
   ParallelBlocks(n, kTokens, [&](int64_t begin, int64_t end) {
-    float *base = ThreadScratch<float>(2 * e), *g = base + e;  // d(objective)/d(probs): of any token, and of one
+    float *base = ThreadScratch<float>(size_t{2} * e), *g = base + e;  // d(objective)/d(probs): of any token, and of one
     for (int j = 0; j < e; ++j) base[j] = balance * static_cast<float>(counts[j]);
     for (int64_t i = begin; i < end; ++i) {
       std::copy_n(base, e, g);

@@ -25,7 +25,7 @@ struct HeadRows {
   int sequence, head;
 
   int64_t at(int i, int parts, int part) const {
-    return ((int64_t{sequence} * shape.length + i) * parts + part) * shape.width() + head * shape.head_dim;
+    return ((int64_t{sequence} * shape.length + i) * parts + part) * shape.width() + int64_t{head} * shape.head_dim;
   }
   int64_t q(int i) const { return at(i, 2, 0); }
   int64_t k(int i) const { return at(i, 2, 1); }

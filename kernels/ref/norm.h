@@ -59,7 +59,7 @@ void RopeRow(const AttentionShape& shape, int i, const T* rope, double sign, dou
   const int half = shape.head_dim / 2;
   const T *cosine = rope + int64_t{i} * half, *sine = cosine + int64_t{shape.length} * half;
   for (int h = 0; h < shape.heads; ++h) {
-    double *first = x + h * shape.head_dim, *second = first + half;
+    double *first = x + int64_t{h} * shape.head_dim, *second = first + half;
     for (int j = 0; j < half; ++j) {
       const double a = first[j], b = second[j], c = cosine[j], s = sign * sine[j];
       first[j] = a * c - b * s;
