@@ -180,7 +180,7 @@ template <class E>
 void ForwardTile(const Head<E>& h, int begin, int end, const Unit* keys, const Unit* values, E* y, float* lse) {
   const int count = end - begin, dim = h.shape.head_dim;
   float* scores = ThreadScratch<float>(int64_t{kQueries} * (kKeys + dim));
-  float* out = scores + kQueries * kKeys;
+  float* out = scores + int64_t{kQueries} * kKeys;
   E* p = ThreadScratch<E, 1>(kQueries * kKeys);
   float peak[kQueries], sum[kQueries];
   std::fill_n(peak, count, -INFINITY);
