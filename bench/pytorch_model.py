@@ -2,7 +2,6 @@
 """The models of trainer_bench in PyTorch, as a careful user writes them for speed on CPUs, and a timed training run of one of them.
 
     pytorch_model.py --shape moe --precision bf16 --compile   five timed steps: forward, backward, clip, AdamW on random tokens
-    pytorch_model.py --verify [--precision bf16 --compile]    whether it computes what it should, in seconds: see pytorch_verify.py
 
 In bf16 (autocast) the residual stream is bf16; norms, activations, softmax and losses compute in fp32; weights, gradients and moments
 are fp32. vs_pytorch.sh runs this beside trainer_bench.
@@ -189,15 +188,11 @@ def main():
     parser.add_argument('--steps', type=int, default=5, help='timed steps, after one that warms up')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--json', action='store_true', help='one line of JSON')
-    parser.add_argument('--verify', action='store_true', help='compare with the golden files, or in other modes with fp32')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16}[args.precision]
     prepare = (lambda model: torch.compile(model, dynamic=False)) if args.compile else (lambda model: model)
-    if args.verify:
-        import pytorch_verify
-        return pytorch_verify.verify(prepare, dtype, args.compile)
     shape = SHAPES[args.shape]
     if args.activation: shape = dataclasses.replace(shape, activation=args.activation)
     model = Decoder(shape)

@@ -1,9 +1,12 @@
-"""Whether pytorch_model.py computes what it should; pytorch_model.py --verify runs this.
+"""Whether pytorch_model.py computes what it should, in seconds.
+
+    pytorch_verify.py                              eager fp32
+    pytorch_verify.py --precision bf16 --compile   another mode
 
 Eager fp32: losses and gradients against tests/golden/*.json, which the C++ model is tested against too. The shapes there are too odd for
 PyTorch's bf16 grouped products, so the other modes are compared with eager fp32, on the shape tiny.
 """
-import json, pathlib
+import argparse, json, pathlib, sys
 
 import torch
 
@@ -74,9 +77,15 @@ def against_fp32(prepare, dtype):
     return max([abs(a / b - 1) for a, b in zip(losses, wanted_losses)] + [distance.item()])
 
 
-def verify(prepare, dtype, compiled):
+def main():
     """Exit code: 1 when something is further off than rounding explains."""
-    if dtype == torch.float32 and not compiled:
+    parser = argparse.ArgumentParser(description='Compares with the golden files, or in other modes than eager fp32 with that.')
+    parser.add_argument('--precision', choices=('fp32', 'bf16'), default='fp32')
+    parser.add_argument('--compile', action='store_true')
+    args = parser.parse_args()
+    dtype = {'fp32': torch.float32, 'bf16': torch.bfloat16}[args.precision]
+    prepare = (lambda model: torch.compile(model, dynamic=False)) if args.compile else (lambda model: model)
+    if dtype == torch.float32 and not args.compile:
         off = {name: against_golden(name, prepare) for name in ('moe_polynorm', 'dense_polynorm', 'dense_gelu')}
     else:
         off = {'tiny': against_fp32(prepare, dtype)}
@@ -84,3 +93,6 @@ def verify(prepare, dtype, compiled):
     for name, worst in off.items():
         print(f'{name}: largest relative difference {worst:.1e}, {"ok" if worst <= tolerance else "WRONG"} (tolerance {tolerance})')
     return 0 if max(off.values()) <= tolerance else 1
+
+
+if __name__ == '__main__': sys.exit(main())

@@ -55,7 +55,7 @@ fi
 echo "checking the PyTorch model against tests/golden, and its compiled form against that"
 for mode in "--precision fp32" "--precision bf16 --compile"; do
   # shellcheck disable=SC2086  # one word an option
-  "$python" "$root/bench/pytorch_model.py" --verify $mode || die "the PyTorch model computes something else; nothing was measured"
+  "$python" "$root/bench/pytorch_verify.py" $mode || die "the PyTorch model computes something else; nothing was measured"
 done
 
 # ---- the runs
