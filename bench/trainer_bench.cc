@@ -27,7 +27,6 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/spec/job_file.h"
-#include "common/spec/model_shape.h"
 #include "common/spec/scalar.h"
 #include "common/status.h"
 #include "common/units.h"
@@ -168,13 +167,9 @@ double Median(std::vector<double> values) {
 struct Result {
   std::vector<double> seconds;  // of the timed steps
   double first_loss = 0, last_loss = 0;
+  ProfiledSteps all;  // the timed steps together; below, of the median step
   double tokens_per_second = 0, gflops = 0, roof_gflops = 0;
 };
-
-// Of the products of this job's precision, FLOP/s.
-double ProductRoof(const v1::JobSpec& spec, const Roof& roof) {
-  return spec.train().precision() == v1::PRECISION_BF16 ? roof.bf16_flops : roof.fp32_flops;
-}
 
 Result Measure(const v1::JobSpec& spec, int steps, const Roof& roof, OpProfile* profile) {
   Training training(spec, profile);
@@ -188,8 +183,9 @@ Result Measure(const v1::JobSpec& spec, int steps, const Roof& roof, OpProfile* 
   }
   if (profile != nullptr) profile->Record(false);
   result.tokens_per_second = training.tokens() / Median(result.seconds);
-  result.gflops = result.tokens_per_second * ComputeShape(spec.model(), spec.data().sequence_length()).flops_per_token / 1e9;
-  result.roof_gflops = ProductRoof(spec, roof) / 1e9;
+  result.all = Profiled(spec, roof, steps, std::accumulate(result.seconds.begin(), result.seconds.end(), 0.0));
+  result.gflops = result.tokens_per_second * result.all.flops_per_token / 1e9;
+  result.roof_gflops = result.all.product_roof / 1e9;
   return result;
 }
 
@@ -233,16 +229,8 @@ void PrintTable(const Flags& flags, const v1::JobSpec& spec, const Result& resul
               FormatBytes(static_cast<double>(PeakRssBytes())).c_str());
 }
 
-int PrintProfile(const Flags& flags, const v1::JobSpec& spec, const Result& result, const Roof& roof, const OpProfile& profile) {
-  const double tokens = static_cast<double>(spec.train().micro_batch()) * spec.data().sequence_length();
-  const std::string table =
-      RenderProfile(profile, {.steps = flags.steps,
-                              .seconds = std::accumulate(result.seconds.begin(), result.seconds.end(), 0.0),
-                              .tokens = tokens * flags.steps,
-                              .flops_per_token = ComputeShape(spec.model(), spec.data().sequence_length()).flops_per_token,
-                              .product_roof = ProductRoof(spec, roof),
-                              .memory_roof = roof.bytes});
-  std::fputs(table.c_str(), stdout);
+int PrintProfile(const Flags& flags, const Result& result, const OpProfile& profile) {
+  std::fputs(RenderProfile(profile, result.all).c_str(), stdout);
   const absl::Status written = WriteFileDurably(flags.profile, ChromeTrace(profile));
   if (!written.ok()) std::fprintf(stderr, "trainer_bench: %s\n", std::string(written.message()).c_str());
   return written.ok() ? 0 : 1;
@@ -259,7 +247,7 @@ int Run(const Flags& flags) {
     const Roof roof = MeasureRoof();
     OpProfile profile(/*max_events=*/flags.profile.empty() ? 0 : 100'000);
     const Result result = Measure(*spec, flags.steps, roof, flags.profile.empty() ? nullptr : &profile);
-    if (!flags.profile.empty()) return PrintProfile(flags, *spec, result, roof, profile);
+    if (!flags.profile.empty()) return PrintProfile(flags, result, profile);
     flags.json ? PrintJson(flags, *spec, result) : PrintTable(flags, *spec, result);
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "trainer_bench: not enough memory for shape %s; --recompute needs less\n", flags.shape.c_str());

@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
 
 // Everything below is compiled once a target; the order of these lines matters.
 // clang-format off
@@ -15,26 +16,6 @@
 #include <hwy/highway.h>
 #include "kernels/cpu/simd-inl.h"
 // clang-format on
-
-#ifndef POLYMOE_KERNELS_CPU_ATTENTION_ROWS_
-#define POLYMOE_KERNELS_CPU_ATTENTION_ROWS_
-namespace polymoe::cpu {
-
-// One query's part of the work. Rows of scores have room for whole vectors; `n` keys of them count, the other probabilities up to
-// `width` become 0.
-template <class E>
-struct AttentionRows {
-  // p = exp(scale * scores - peak), with `peak` raised to the largest score and `sum` and out [head_dim] scaled to the new peak.
-  void (*softmax)(int n, int width, float scale, float* scores, float* peak, float* sum, E* p, int head_dim, float* out);
-  // p = exp(scale * scores - lse), ds = scale * p * (dp - delta)
-  void (*softmax_backward)(int n, int width, float scale, float lse, float delta, float* scores, float* dp, E* p, E* ds);
-  // y = scale * x
-  void (*scale)(int n, float scale, const float* x, E* y);
-  float (*dot)(int n, const E* a, const E* b);
-};
-
-}  // namespace polymoe::cpu
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace polymoe::HWY_NAMESPACE {
@@ -101,11 +82,13 @@ float DotRow(int n, const E* a, const E* b) {
   return Sum(sum);
 }
 
-cpu::AttentionRows<float> RowsOfFloat() {
-  return {SoftmaxRow<float>, SoftmaxBackwardRow<float>, ScaleRow<float>, DotRow<float>};
+template <class E>
+cpu::AttentionRows<E> AttentionRowsOf() {
+  return {SoftmaxRow<E>, SoftmaxBackwardRow<E>, ScaleRow<E>, DotRow<E>};
 }
-cpu::AttentionRows<BF16> RowsOfBF16() {
-  return {SoftmaxRow<BF16>, SoftmaxBackwardRow<BF16>, ScaleRow<BF16>, DotRow<BF16>};
+
+cpu::BothRows<cpu::AttentionRows> AttentionTables() {
+  return {AttentionRowsOf<float>(), AttentionRowsOf<BF16>()};
 }
 
 }  // namespace polymoe::HWY_NAMESPACE
@@ -113,8 +96,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace polymoe {
-HWY_EXPORT(RowsOfFloat);
-HWY_EXPORT(RowsOfBF16);
+HWY_EXPORT(AttentionTables);
 
 namespace cpu {
 namespace {
@@ -124,12 +106,8 @@ constexpr int kBackwardQueries = 96;  // depth of the products that give dk and 
 constexpr int kKeys = 256;
 
 template <class E>
-AttentionRows<E> Rows() {
-  if constexpr (std::is_same_v<E, BF16>) {
-    return HWY_DYNAMIC_DISPATCH(RowsOfBF16)();
-  } else {
-    return HWY_DYNAMIC_DISPATCH(RowsOfFloat)();
-  }
+AttentionRows<E> RowsFor() {
+  return std::get<AttentionRows<E>>(HWY_DYNAMIC_DISPATCH(AttentionTables)());
 }
 
 int RoundUp(int n, int multiple) {
@@ -141,7 +119,7 @@ template <class E>
 struct Head {
   const AttentionShape& shape;
   const GemmKernels<E>& gemm = Gemm<E>();
-  const AttentionRows<E> rows = Rows<E>();
+  const AttentionRows<E> rows = RowsFor<E>();
   const float scale;
   const E *q, *k, *v;
   const int64_t qk_ld, v_ld;

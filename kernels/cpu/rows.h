@@ -27,6 +27,19 @@ struct NormRows {
                       E* gradient, float* scratch, float* dw);
 };
 
+// One query's part of the work. Rows of scores have room for whole vectors; `n` keys of them count, the other probabilities up to
+// `width` become 0.
+template <class E>
+struct AttentionRows {
+  // p = exp(scale * scores - peak), with `peak` raised to the largest score and `sum` and out [head_dim] scaled to the new peak.
+  void (*softmax)(int n, int width, float scale, float* scores, float* peak, float* sum, E* p, int head_dim, float* out);
+  // p = exp(scale * scores - lse), ds = scale * p * (dp - delta)
+  void (*softmax_backward)(int n, int width, float scale, float lse, float delta, float* scores, float* dp, E* p, E* ds);
+  // y = scale * x
+  void (*scale)(int n, float scale, const float* x, E* y);
+  float (*dot)(int n, const E* a, const E* b);
+};
+
 struct RouterRow {
   float lse, entropy;
 };

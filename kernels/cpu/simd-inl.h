@@ -7,7 +7,6 @@
 #define POLYMOE_KERNELS_CPU_SIMD_INL_H_
 #endif
 
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <cstddef>

@@ -20,7 +20,6 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/spec/job_file.h"
-#include "common/spec/model_shape.h"
 #include "common/status.h"
 #include "common/version.h"
 #include "kernels/cpu/roof.h"
@@ -68,22 +67,13 @@ struct Flags {
 // The table goes to stdout, the trace to `path`; of a run that ends with an error neither.
 absl::StatusOr<Outcome> TrainProfiled(const std::string& path, const v1::JobFile& file, TrainerOptions options, Group& group,
                                       Reporter& reporter) {
-  const v1::JobSpec& spec = file.spec();
   const Roof roof = MeasureRoof();
   OpProfile profile(kTracedCalls);
   options.profile = &profile;
   POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
   POLYMOE_ASSIGN_OR_RETURN(const Outcome outcome, trainer->Run(stop_requested));
-  const double step_tokens = static_cast<double>(spec.train().global_batch()) * spec.data().sequence_length();
-  std::fputs(
-      RenderProfile(profile, {.steps = trainer->profiled_steps(),
-                              .seconds = trainer->profiled_seconds(),
-                              .tokens = step_tokens * trainer->profiled_steps(),
-                              .flops_per_token = ComputeShape(spec.model(), spec.data().sequence_length()).flops_per_token,
-                              .product_roof = spec.train().precision() == v1::PRECISION_BF16 ? roof.bf16_flops : roof.fp32_flops,
-                              .memory_roof = roof.bytes})
-          .c_str(),
-      stdout);
+  const ProfiledSteps steps = Profiled(file.spec(), roof, trainer->profiled_steps(), trainer->profiled_seconds());
+  std::fputs(RenderProfile(profile, steps).c_str(), stdout);
   POLYMOE_RETURN_IF_ERROR(WriteFileDurably(path, ChromeTrace(profile)));
   return outcome;
 }

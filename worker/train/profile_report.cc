@@ -7,6 +7,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "polymoe/v1/job_spec.pb.h"
+
+#include "common/spec/model_shape.h"
+
 namespace polymoe {
 namespace {
 
@@ -31,6 +35,17 @@ std::string Line(const std::string& name, double calls, double seconds, double s
 }
 
 }  // namespace
+
+ProfiledSteps Profiled(const v1::JobSpec& spec, const Roof& roof, int steps, double seconds) {
+  const v1::TrainSpec& train = spec.train();
+  const uint32_t length = spec.data().sequence_length();
+  return {.steps = steps,
+          .seconds = seconds,
+          .tokens = static_cast<double>(train.global_batch()) * length * steps,
+          .flops_per_token = ComputeShape(spec.model(), length).flops_per_token,
+          .product_roof = train.precision() == v1::PRECISION_BF16 ? roof.bf16_flops : roof.fp32_flops,
+          .memory_roof = roof.bytes};
+}
 
 std::string RenderProfile(const OpProfile& profile, const ProfiledSteps& steps) {
   if (steps.steps == 0) return "nothing to show: the first step warms up and is not measured; train for more\n";

@@ -4,9 +4,14 @@
 
 #include <string>
 
+#include "kernels/cpu/roof.h"
 #include "kernels/profile.h"
 
 namespace polymoe {
+
+namespace v1 {
+class JobSpec;
+}
 
 struct ProfiledSteps {
   int steps = 0;
@@ -16,6 +21,9 @@ struct ProfiledSteps {
   double product_roof = 0;     // FLOP/s and bytes/s of MeasureRoof, in the precision of the job
   double memory_roof = 0;
 };
+
+// Of a job whose `steps` took `seconds`, beside what the machine can do in the job's precision.
+ProfiledSteps Profiled(const v1::JobSpec& spec, const Roof& roof, int steps, double seconds);
 
 // One line for each operation and shape, the longest first: time a step, its share, FLOP/s and bytes/s with their share of the roof. The
 // last lines say what lies outside operations, and what the whole step reaches. One line that says why when there was no step.
