@@ -8,6 +8,7 @@
 #include "polymoe/v1/job_spec.pb.h"
 
 #include "common/spec/model_shape.h"
+#include "common/spec/ranks.h"
 #include "common/spec/rules.h"
 #include "common/spec/yaml_read.h"
 #include "common/status.h"
@@ -52,17 +53,29 @@ absl::Status CheckModel(const v1::ModelSpec& model, const SourceMap& places) {
   return absl::OkStatus();
 }
 
+absl::Status CheckRanks(const v1::JobSpec& spec, const SourceMap& places) {
+  const v1::ResourceSpec& resources = spec.resources();
+  if (spec.model().architecture() != v1::ARCHITECTURE_MOE && resources.expert_parallel() != 1) {
+    return places.Error("spec.resources.expertParallel", "a dense model has no experts; write 1");
+  }
+  if (spec.model().experts() % resources.expert_parallel() != 0) {
+    return places.Error("spec.resources.expertParallel",
+                        absl::StrCat(resources.expert_parallel(), " ranks cannot share ", spec.model().experts(),
+                                     " experts (spec.model.experts) evenly"));
+  }
+  if (MinRanks(spec) > resources.ranks()) {
+    return places.Error("spec.resources.minRanks",
+                        absl::StrCat(MinRanks(spec), " is more than spec.resources.ranks, ", resources.ranks()));
+  }
+  if (const auto problem = FindRanksProblem(spec, resources.ranks())) return places.Error(problem->field, problem->why);
+  return absl::OkStatus();
+}
+
 absl::Status CheckTraining(const v1::JobSpec& spec, const SourceMap& places) {
   const v1::TrainSpec& train = spec.train();
-  const uint32_t ranks = spec.resources().ranks();
-  if (train.global_batch() % ranks != 0) {
-    return places.Error("spec.train.globalBatch", absl::StrCat(train.global_batch(), " sequences cannot be split evenly over ",
-                                                               ranks, " ranks (spec.resources.ranks)"));
-  }
-  if (train.global_batch() / ranks % train.micro_batch() != 0) {
-    return places.Error("spec.train.microBatch",
-                        absl::StrCat(train.micro_batch(), " does not divide the ", train.global_batch() / ranks,
-                                     " sequences that a rank gets of each global batch"));
+  if (train.has_load_balance_sequences() && train.micro_batch() % train.load_balance_sequences() != 0) {
+    return places.Error("spec.train.loadBalanceSequences", absl::StrCat(train.load_balance_sequences(), " does not divide the ",
+                                                                        train.micro_batch(), " sequences of a micro-batch"));
   }
   if (train.warmup_tokens() > train.tokens()) {
     return places.Error("spec.train.warmupTokens",
@@ -103,6 +116,7 @@ absl::Status CompleteJobFile(v1::JobFile* file, const SourceMap& places) {
   POLYMOE_RETURN_IF_ERROR(CheckRules(*file, places));
   POLYMOE_RETURN_IF_ERROR(CheckHead(*file, places));
   POLYMOE_RETURN_IF_ERROR(CheckModel(file->spec().model(), places));
+  POLYMOE_RETURN_IF_ERROR(CheckRanks(file->spec(), places));
   POLYMOE_RETURN_IF_ERROR(CheckTraining(file->spec(), places));
   return CheckValidation(file->spec().validation(), places);
 }

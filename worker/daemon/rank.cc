@@ -189,6 +189,7 @@ void Rank::TakeEvents(absl::string_view bytes) {
       case v1::TrainerEvent::kError:
         error_ = event.error();
         continue;
+      case v1::TrainerEvent::kProgress:      // for us alone
       case v1::TrainerEvent::EVENT_NOT_SET:  // of a newer trainer
         continue;
     }

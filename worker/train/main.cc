@@ -21,10 +21,11 @@
 #include "common/process.h"
 #include "common/spec/job_file.h"
 #include "common/status.h"
+#include "common/trainer_exit.h"
 #include "common/version.h"
 #include "kernels/cpu/roof.h"
 #include "kernels/profile.h"
-#include "worker/parallel/group.h"
+#include "worker/parallel/single_group.h"
 #include "worker/train/event_writer.h"
 #include "worker/train/profile_report.h"
 #include "worker/train/reporter.h"
@@ -34,8 +35,6 @@ namespace polymoe {
 namespace {
 
 constexpr size_t kTracedCalls = 100'000;  // of a profile: some hundred steps of a small model
-
-enum ExitCode { kDone = 0, kFailed = 1, kBadInput = 2, kStopped = 3 };
 
 constexpr char kFooter[] = R"(Examples:
   polymoe-train --spec job.yaml                    train; checkpoints go to ./checkpoints/NAME
@@ -100,7 +99,7 @@ int Fail(const absl::Status& status, EventWriter& events) {
   v1::TrainerEvent event;
   event.set_error(std::string(status.message()));
   events.Write(event);
-  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) ? kBadInput : kFailed;
+  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) ? kTrainerBadInput : kTrainerFailed;
 }
 
 int Run(const Flags& flags) {
@@ -114,7 +113,7 @@ int Run(const Flags& flags) {
   if (!file.ok()) return Fail(file.status(), events);
   const absl::StatusOr<Outcome> outcome = TrainJob(flags, *file, events);
   if (!outcome.ok()) return Fail(outcome.status(), events);
-  return *outcome == Outcome::kDone ? kDone : kStopped;
+  return *outcome == Outcome::kDone ? kTrainerDone : kTrainerStopped;
 }
 
 }  // namespace
@@ -144,7 +143,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : polymoe::kBadInput;
+    return app.exit(e) == 0 ? 0 : polymoe::kTrainerBadInput;
   }
   return polymoe::Run(flags);
 }

@@ -26,7 +26,7 @@
 #include "common/spec/job_file.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/data/datasets.h"
-#include "worker/parallel/group.h"
+#include "worker/parallel/single_group.h"
 #include "worker/train/event_writer.h"
 #include "worker/train/reporter.h"
 #include "worker/train/trainer.h"
@@ -66,15 +66,13 @@ class CountingClock final : public Clock {
 };
 
 // A group of one whose sums a test can tamper with, as if other ranks had brought the values. Steps count from 1 in each run.
-class TamperedGroup final : public Group {
+class TamperedGroup final : public SingleGroup {
  public:
   using OnGradients = std::function<void(int step, absl::Span<float>)>;
   using OnSums = std::function<void(int step, absl::Span<double>)>;  // cross entropy, load balance, z, requests to stop
   explicit TamperedGroup(OnGradients on_gradients, OnSums on_sums = nullptr)
       : on_gradients_(std::move(on_gradients)), on_sums_(std::move(on_sums)) {}
 
-  int rank() const override { return 0; }
-  int size() const override { return 1; }
   absl::Status AllReduceSum(absl::Span<float> values) override {
     ++step_;
     if (on_gradients_) on_gradients_(step_, values);
