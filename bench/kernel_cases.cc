@@ -64,7 +64,7 @@ class Cases {
     };
     const auto plan = [n, e, k, experts = experts_, offsets = offsets_, source = source_, tokens = tokens_,
                        inverse = inverse_](const Ops<E>& ops) {
-      ops.dispatch_plan(n, e, k, experts->data(), offsets->data(), source->data(), tokens->data(), inverse->data());
+      ops.dispatch_plan(n, 0, e, k, experts->data(), offsets->data(), source->data(), tokens->data(), inverse->data());
     };
     forward(RefOps<E>());
     plan(RefOps<E>());

@@ -136,12 +136,17 @@ struct Ops {
                           const float* dweights, float balance, float z, E* dlogits);
 
   // ---- dispatch and combine
-  // From experts [N,K]: offsets [E+1] of the rows sorted by expert (stable: by token, then by k), and for each sorted row its source:
-  // source[r] = token * K + k, tokens[r] = token. inverse[token * K + k] = r.
-  void (*dispatch_plan)(int n, int e, int k, const int32_t* experts, int32_t* offsets, int32_t* source, int32_t* tokens,
+  // The routed rows of the experts [first, first + e), from experts [N,K]: offsets [e+1] of the rows sorted by expert (stable: by
+  // token, then by k), and for each sorted row its source: source[r] = token * K + k, tokens[r] = token. inverse[token * K + k] = r,
+  // or -1 where that expert is not one of these.
+  void (*dispatch_plan)(int n, int first, int e, int k, const int32_t* experts, int32_t* offsets, int32_t* source, int32_t* tokens,
                         int32_t* inverse);
-  // y[N,D] = residual (null: 0; may be y) + sum over k of rows[inverse[n*K + k]], in the order of k
+  // y[N,D] = x[rows[i]]
+  void (*gather)(int n, int d, const int32_t* rows, const E* x, E* y);
+  // y[N,D] = residual (null: 0; may be y) + sum over k of rows[inverse[n*K + k]], in the order of k, without those below 0
   void (*combine)(int n, int d, int k, const int32_t* inverse, const E* rows, const float* residual, float* y);
+  // The sum alone, as another rank gets it.
+  void (*combine_rows)(int n, int d, int k, const int32_t* inverse, const E* rows, E* y);
 
   // ---- FFN activation, rows grouped by coefficient set
   // x [rows, F] (or [rows, 2F] when gated) -> y [rows, F] = row weight * activation. Rows of group g use coefficients

@@ -100,8 +100,12 @@ void WrapRouting(const Ops<E>& base, Ops<E>& ops) {
   Replace<&Ops<E>::router_backward, [](int n, int e, int k, auto...) {
     return OpCost{"router_backward", {n, e, k}, 0, n * ((4.0 + kE) * e + 8.0 * k)};
   }>(base, ops);
-  Replace<&Ops<E>::dispatch_plan, [](int n, int e, int k, auto...) {
+  Replace<&Ops<E>::dispatch_plan, [](int n, int, int e, int k, auto...) {
     return OpCost{"dispatch_plan", {n, e, k}, 0, 16.0 * n * k};
+  }>(base, ops);
+  Replace<&Ops<E>::gather, [](int n, int d, auto...) { return OpCost{"gather", {n, d, 0}, 0, 2 * kE * n * d}; }>(base, ops);
+  Replace<&Ops<E>::combine_rows, [](int n, int d, int k, auto...) {
+    return OpCost{"combine_rows", {n, d, k}, 0, kE * n * d * (k + 1.0)};
   }>(base, ops);
   Replace<&Ops<E>::combine, [](int n, int d, int k, const int32_t*, const E*, const float* residual, float*) {
     return OpCost{"combine", {n, d, k}, 0, double{1} * n * d * (kE * k + (residual == nullptr ? 4 : 8))};

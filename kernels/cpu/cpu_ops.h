@@ -50,7 +50,11 @@ template <class E>
 void RouterBackward(int n, int e, int k, const float* probs, const int32_t* experts, const float* lse, const int32_t* counts,
                     const float* dweights, float balance, float z, E* dlogits);
 template <class E>
+void Gather(int n, int d, const int32_t* rows, const E* x, E* y);
+template <class E>
 void Combine(int n, int d, int k, const int32_t* inverse, const E* rows, const float* residual, float* y);
+template <class E>
+void CombineRows(int n, int d, int k, const int32_t* inverse, const E* rows, E* y);
 
 // activation.cc
 template <class E>

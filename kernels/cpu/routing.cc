@@ -48,11 +48,13 @@ void RouterBackwardRow(size_t e, const float* p, const float* g, float pull, E* 
       e, dlogits, [&](V a, V b) HWY_ATTR { return hn::Mul(a, hn::Add(b, shift)); }, p, g);
 }
 
-template <class E>
-void CombineRow(size_t d, int k, const int32_t* of, const E* rows, const float* residual, float* y) {
+template <class E, class Y>
+void CombineRow(size_t d, int k, const int32_t* of, const E* rows, const float* residual, Y* y) {
   ForVectors(d, [&](auto lanes, size_t j) HWY_ATTR {
     V sum = residual == nullptr ? hn::Zero(D()) : lanes.Load(residual + j);
-    for (int i = 0; i < k; ++i) sum = hn::Add(sum, lanes.Load(rows + of[i] * d + j));
+    for (int i = 0; i < k; ++i) {
+      if (of[i] >= 0) sum = hn::Add(sum, lanes.Load(rows + of[i] * d + j));
+    }
     lanes.Store(sum, y + j);
   });
 }
@@ -64,7 +66,7 @@ void AddRow(size_t n, const float* x, float* y) {
 
 template <class E>
 cpu::RoutingRows<E> RoutingRowsOf() {
-  return {RouterForwardRow, RouterBackwardRow<E>, CombineRow<E>, AddRow};
+  return {RouterForwardRow, RouterBackwardRow<E>, CombineRow<E, float>, CombineRow<E, E>, AddRow};
 }
 
 cpu::BothRows<cpu::RoutingRows> RoutingTables() {
@@ -163,6 +165,21 @@ void EmbeddingBackward(int n, int d, const int32_t* tokens, const float* dy, flo
 }
 
 template <class E>
+void Gather(int n, int d, const int32_t* rows, const E* x, E* y) {
+  ParallelBlocks(n, kTokens, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) std::copy_n(x + int64_t{rows[i]} * d, d, y + i * d);
+  });
+}
+
+template <class E>
+void CombineRows(int n, int d, int k, const int32_t* inverse, const E* rows, E* y) {
+  const auto row = RowsFor<E>().combine_rows;
+  ParallelBlocks(n, 32, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) row(d, k, inverse + i * k, rows, nullptr, y + i * d);
+  });
+}
+
+template <class E>
 void Combine(int n, int d, int k, const int32_t* inverse, const E* rows, const float* residual, float* y) {
   const auto row = RowsFor<E>().combine;
   ParallelBlocks(n, 32, [&](int64_t begin, int64_t end) {
@@ -174,6 +191,10 @@ void Combine(int n, int d, int k, const int32_t* inverse, const E* rows, const f
 
 template decltype(RouterBackward<float>) RouterBackward<float>;
 template decltype(RouterBackward<BF16>) RouterBackward<BF16>;
+template decltype(Gather<float>) Gather<float>;
+template decltype(Gather<BF16>) Gather<BF16>;
+template decltype(CombineRows<float>) CombineRows<float>;
+template decltype(CombineRows<BF16>) CombineRows<BF16>;
 template decltype(Combine<float>) Combine<float>;
 template decltype(Combine<BF16>) Combine<BF16>;
 

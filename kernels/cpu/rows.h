@@ -49,8 +49,9 @@ struct RoutingRows {
   RouterRow (*router_forward)(size_t e, float peak, const float* logits, float* probs);
   // dlogits = p (g + pull - <p, g>)
   void (*router_backward)(size_t e, const float* p, const float* g, float pull, E* dlogits);
-  // y = residual (or null: 0) + the rows of `rows` that `of` lists, k of them
+  // y = residual (or null: 0) + the rows of `rows` that `of` lists, k of them, but for those below 0
   void (*combine)(size_t d, int k, const int32_t* of, const E* rows, const float* residual, float* y);
+  void (*combine_rows)(size_t d, int k, const int32_t* of, const E* rows, const float* residual, E* y);
   void (*add)(size_t n, const float* x, float* y);  // y += x
 };
 

@@ -58,15 +58,22 @@ void RouterBackward(int n, int e, int k, const T* probs, const int32_t* experts,
 }
 
 // A stable counting sort of the (token, choice) pairs by expert.
-inline void DispatchPlan(int n, int e, int k, const int32_t* experts, int32_t* offsets, int32_t* source, int32_t* tokens,
+inline void DispatchPlan(int n, int first, int e, int k, const int32_t* experts, int32_t* offsets, int32_t* source, int32_t* tokens,
                          int32_t* inverse) {
   std::fill(offsets, offsets + e + 1, 0);
   const int32_t m = n * k;
-  for (int32_t i = 0; i < m; ++i) ++offsets[experts[i] + 1];
+  const auto here = [&](int32_t i) { return experts[i] >= first && experts[i] < first + e; };
+  for (int32_t i = 0; i < m; ++i) {
+    if (here(i)) ++offsets[experts[i] - first + 1];
+  }
   for (int j = 0; j < e; ++j) offsets[j + 1] += offsets[j];
   // offsets[j] walks from the start of group j to its end, which is the start of group j + 1: shift back afterwards.
   for (int32_t i = 0; i < m; ++i) {
-    const int32_t row = offsets[experts[i]]++;
+    if (!here(i)) {
+      inverse[i] = -1;
+      continue;
+    }
+    const int32_t row = offsets[experts[i] - first]++;
     source[row] = i;
     tokens[row] = i / k;
     inverse[i] = row;
@@ -75,15 +82,27 @@ inline void DispatchPlan(int n, int e, int k, const int32_t* experts, int32_t* o
   offsets[0] = 0;
 }
 
-template <typename T, typename E>
-void Combine(int n, int d, int k, const int32_t* inverse, const E* rows, const T* residual, T* y) {
+template <typename E>
+void Gather(int n, int d, const int32_t* rows, const E* x, E* y) {
+  for (int64_t i = 0; i < n; ++i) std::copy_n(x + int64_t{rows[i]} * d, d, y + i * d);
+}
+
+template <typename T, typename E, typename Y>
+void Combine(int n, int d, int k, const int32_t* inverse, const E* rows, const T* residual, Y* y) {
   for (int64_t i = 0; i < n; ++i) {
     for (int c = 0; c < d; ++c) {
       double sum = residual == nullptr ? 0 : static_cast<double>(residual[i * d + c]);
-      for (int j = 0; j < k; ++j) sum += rows[int64_t{inverse[i * k + j]} * d + c];
-      y[i * d + c] = static_cast<T>(sum);
+      for (int j = 0; j < k; ++j) {
+        if (inverse[i * k + j] >= 0) sum += rows[int64_t{inverse[i * k + j]} * d + c];
+      }
+      y[i * d + c] = static_cast<Y>(sum);
     }
   }
+}
+
+template <typename E>
+void CombineRows(int n, int d, int k, const int32_t* inverse, const E* rows, E* y) {
+  Combine<float>(n, d, k, inverse, rows, nullptr, y);
 }
 
 }  // namespace polymoe::ref

@@ -216,7 +216,7 @@ TEST(Gradient, PlanAndCombine) {
   const int n = 4, e = 3, k = 2, d = 3, m = n * k;
   const std::vector<int32_t> experts = {2, 0, 0, 2, 2, 1, 0, 1};
   std::vector<int32_t> offsets(e + 1), source(m), tokens(m), inverse(m);
-  ref::DispatchPlan(n, e, k, experts.data(), offsets.data(), source.data(), tokens.data(), inverse.data());
+  ref::DispatchPlan(n, 0, e, k, experts.data(), offsets.data(), source.data(), tokens.data(), inverse.data());
   EXPECT_EQ(offsets, (std::vector<int32_t>{0, 3, 5, 8}));
   EXPECT_EQ(source, (std::vector<int32_t>{1, 2, 6, 5, 7, 0, 3, 4}));
   EXPECT_EQ(tokens, (std::vector<int32_t>{0, 1, 3, 2, 3, 0, 1, 2}));

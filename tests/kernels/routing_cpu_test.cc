@@ -69,8 +69,53 @@ std::vector<int32_t> Inverse(int n, int k) {
   const int m = n * k;
   std::vector<int32_t> experts(m), offsets(6), source(m), tokens(m), inverse(m);
   for (int i = 0; i < m; ++i) experts[i] = (i * 7 + i / k) % 4;
-  CpuOps<float>().dispatch_plan(n, 5, k, experts.data(), offsets.data(), source.data(), tokens.data(), inverse.data());
+  CpuOps<float>().dispatch_plan(n, 0, 5, k, experts.data(), offsets.data(), source.data(), tokens.data(), inverse.data());
   return inverse;
+}
+
+TEST(DispatchPlan, RoutesToTheExpertsOfItsRangeAlone) {
+  // Token 0: experts 4, 1; token 1: 2, 3; token 2: 3, 0; token 3: 1, 3.
+  const std::vector<int32_t> experts = {4, 1, 2, 3, 3, 0, 1, 3};
+  std::vector<int32_t> offsets(3), source(8, -7), tokens(8, -7), inverse(8, -7);
+  CpuOps<float>().dispatch_plan(4, 2, 2, 2, experts.data(), offsets.data(), source.data(), tokens.data(), inverse.data());
+  EXPECT_EQ(offsets, (std::vector<int32_t>{0, 1, 4}));
+  EXPECT_EQ(source, (std::vector<int32_t>{2, 3, 4, 7, -7, -7, -7, -7}));
+  EXPECT_EQ(tokens, (std::vector<int32_t>{1, 1, 2, 3, -7, -7, -7, -7}));
+  EXPECT_EQ(inverse, (std::vector<int32_t>{-1, -1, 0, 1, 2, -1, -1, 3}));
+}
+
+TEST(DispatchPlan, OfExpertsWithoutTokensIsEmpty) {
+  const std::vector<int32_t> experts = {0, 1};
+  std::vector<int32_t> offsets(3, -7), source(2), tokens(2), inverse(2);
+  CpuOps<float>().dispatch_plan(1, 6, 2, 2, experts.data(), offsets.data(), source.data(), tokens.data(), inverse.data());
+  EXPECT_EQ(offsets, (std::vector<int32_t>{0, 0, 0}));
+  EXPECT_EQ(inverse, (std::vector<int32_t>{-1, -1}));
+}
+
+TYPED_TEST(CpuRouting, GatherAndCombineRows) {
+  using E = TypeParam;
+  for (const int d : kWidths) {
+    SCOPED_TRACE(testing::Message() << "width " << d);
+    const int n = 131, k = 3;  // more than one task
+    std::vector<int32_t> rows(n);
+    for (int i = 0; i < n; ++i) rows[i] = i * 5 % 40;
+    // Every fourth choice is elsewhere, and so are all of every eleventh token.
+    std::vector<int32_t> inverse = Inverse(n, k);
+    for (int i = 0; i < n * k; ++i) {
+      if (i % 4 == 0 || i / k % 11 == 0) inverse[i] = -1;
+    }
+    const auto x = RandomVector<E>(n * k * d, 3);
+    std::vector<E> gathered[2], sums[2];
+    this->OnBoth([&](const Ops<E>& ops, int t) {
+      gathered[t] = Room<E>(n * d);
+      sums[t] = Room<E>(n * d);
+      ops.gather(n, d, rows.data(), x.data(), gathered[t].data());
+      ops.combine_rows(n, d, k, inverse.data(), x.data(), sums[t].data());
+    });
+    EXPECT_TRUE(SameBits(gathered[1], gathered[0]));
+    ExpectClose("sums", sums[1], sums[0], k + 1);
+    for (int c = 0; c < d; ++c) EXPECT_EQ(static_cast<float>(sums[1][c]), 0.0f) << "of no rows at all";
+  }
 }
 
 TYPED_TEST(CpuRouting, Combine) {

@@ -23,10 +23,15 @@ class Arena {
     // The next piece: `count` elements.
     template <class T>
     void operator()(T*& piece, int64_t count) {
+      Reserve(piece, count, count);
+    }
+    // Room for `count` elements of which about `used` will be touched: only those take memory.
+    template <class T>
+    void Reserve(T*& piece, int64_t count, int64_t used) {
       if (base_ != nullptr) piece = reinterpret_cast<T*>(base_ + end_);
-      const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
-      bytes_ += bytes;
-      end_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+      const auto size = static_cast<int64_t>(sizeof(T));
+      bytes_ += used * size;
+      end_ += (count * size + kAlignment - 1) / kAlignment * kAlignment;
     }
 
    private:
@@ -51,7 +56,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Of all pieces, without the gaps between them.
+  // Of all pieces as far as they are used, without the gaps between them.
   int64_t bytes() const { return bytes_; }
 
  private:

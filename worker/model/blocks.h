@@ -8,6 +8,7 @@
 #include "kernels/ops.h"
 #include "worker/model/activations.h"
 #include "worker/model/config.h"
+#include "worker/model/exchange.h"
 #include "worker/model/parameters.h"
 
 namespace polymoe {
@@ -21,8 +22,12 @@ struct BlockContext {
   const Element* weights;   // what products read: the same numbers, rounded
   const float* rope;        // RopeTable
   AttentionShape shape;
-  int32_t all_rows[2];  // {0, N}
-  bool accumulate;      // weight gradients of products are added to what is there, instead of written
+  Extent extent;
+  ExpertShard shard;         // that this rank holds
+  ExpertExchange* exchange;  // null: all of them
+  int balance_tokens;        // that a load-balance loss is taken over
+  int32_t all_rows[2];       // {0, N}
+  bool accumulate;           // weight gradients of products are added to what is there, instead of written
 
   int tokens() const { return shape.tokens(); }
   // All tokens, for a product with one weight.

@@ -21,6 +21,7 @@ struct ModelConfig {
   float norm_epsilon = 1e-5f;
   float init_std = 0.02f;
   float load_balance_loss = 0.01f;
+  int load_balance_sequences = 0;  // over which each load-balance loss is taken; 0: a micro-batch
   float z_loss = 0.001f;
 
   int head_dim() const { return hidden / heads; }
@@ -28,6 +29,17 @@ struct ModelConfig {
   int up_width() const { return activation.gated() ? 2 * ffn : ffn; }
   int coefficient_sets() const { return moe && coefficients_per_expert ? experts : 1; }
 };
+
+// The experts of each layer that one rank holds.
+struct ExpertShard {
+  int first = 0, count = 1;
+};
+
+// Part `rank` of `ranks` equal parts.
+inline ExpertShard ShardExperts(const ModelConfig& config, int rank, int ranks) {
+  const int count = config.experts / ranks;
+  return {rank * count, count};
+}
 
 }  // namespace polymoe
 

@@ -7,6 +7,7 @@
 #include "worker/model/activations.h"
 #include "worker/model/arena.h"
 #include "worker/model/blocks.h"
+#include "worker/model/exchange.h"
 
 namespace polymoe {
 
@@ -15,7 +16,8 @@ struct MicroBatch {
   const float* parameters;
   const int32_t *tokens, *targets;
   int sequences;
-  float* token_losses;  // may be null
+  float* token_losses;    // may be null
+  const StageDone& done;  // may be empty
 };
 
 // The decoder of either element type.
@@ -36,31 +38,49 @@ template <class Element>
 class DecoderOf final : public Decoder {
  public:
   // References are kept.
-  DecoderOf(const ModelConfig& config, const ParameterTable& table, const Ops<Element>& ops, const ModelLimits& limits)
+  DecoderOf(const ModelConfig& config, const ParameterTable& table, const Ops<Element>& ops, const ModelLimits& limits,
+            ExpertExchange* exchange)
       : config_(config),
         table_(table),
         ops_(ops),
         limits_(limits),
+        exchange_(exchange),
+        extent_(ExtentOf(config, limits, exchange)),
         layers_(config.layers),
         activations_([this](Arena::Cutter& cut) { Place(cut); }),
         copy_([this](Arena::Cutter& cut) { cut(rounded_, kRounds ? table_.total() : 0); }) {
     RopeTable(limits.sequence_length, config.head_dim(), config.rope_theta, scratch_.rope);
     if (!config.moe) return;
+    for (LayerActivations<Element>& a : layers_) {
+      for (ExpertRows<Element>& chunk : a.chunks) {
+        if (chunk.ones != nullptr) std::fill_n(chunk.ones, extent_.ranks, 1);
+      }
+    }
     stats_.counts.resize(static_cast<size_t>(config.layers) * config.experts);
     stats_.entropy.resize(config.layers);
   }
 
   MicroBatchLosses Run(const MicroBatch& batch, float scale, float* g, bool accumulate) override {
-    POLYMOE_CHECK(batch.sequences >= 1 && batch.sequences <= limits_.max_sequences, "%d sequences in a model made for %d",
+    POLYMOE_CHECK(batch.sequences >= 0 && batch.sequences <= limits_.max_sequences, "%d sequences in a model made for %d",
                   batch.sequences, limits_.max_sequences);
     const AttentionShape shape{batch.sequences, limits_.sequence_length, config_.heads, config_.head_dim()};
-    const BlockContext<Element> context{config_,       ops_,  batch.parameters,    Weights(batch.parameters),
-                                        scratch_.rope, shape, {0, shape.tokens()}, accumulate};
+    const BlockContext<Element> context{.config = config_,
+                                        .ops = ops_,
+                                        .parameters = batch.parameters,
+                                        .weights = Weights(batch.parameters),
+                                        .rope = scratch_.rope,
+                                        .shape = shape,
+                                        .extent = extent_,
+                                        .shard = table_.shard(),
+                                        .exchange = exchange_,
+                                        .balance_tokens = BalanceSequences(config_, limits_) * limits_.sequence_length,
+                                        .all_rows = {0, shape.tokens()},
+                                        .accumulate = accumulate};
     if (g != nullptr && !accumulate) ClearSums(g);
     MicroBatchLosses losses = Forward(context, batch.tokens);
     losses.cross_entropy = Head(context, batch.targets, scale, g);
     if (batch.token_losses != nullptr) std::copy_n(scratch_.losses, shape.tokens(), batch.token_losses);
-    if (g != nullptr) Backward(context, batch.tokens, scale, g);
+    if (g != nullptr) Backward(context, batch, scale, g);
     return losses;
   }
 
@@ -74,17 +94,30 @@ class DecoderOf final : public Decoder {
  private:
   static constexpr bool kRounds = std::is_same_v<Element, BF16>;
 
+  static int BalanceSequences(const ModelConfig& config, const ModelLimits& limits) {
+    return config.load_balance_sequences > 0 ? config.load_balance_sequences : limits.max_sequences;
+  }
+
+  static Extent ExtentOf(const ModelConfig& config, const ModelLimits& limits, const ExpertExchange* exchange) {
+    const int ranks = exchange == nullptr ? 1 : exchange->ranks(), sequences = BalanceSequences(config, limits);
+    return {.tokens = int64_t{limits.max_sequences} * limits.sequence_length,
+            .length = limits.sequence_length,
+            .groups = (limits.max_sequences + sequences - 1) / sequences,
+            .ranks = ranks,
+            .experts = config.experts / ranks,
+            .chunks = exchange == nullptr ? 1 : limits.chunks};
+  }
+
   void Place(Arena::Cutter& cut) {
-    const int64_t n = int64_t{limits_.max_sequences} * limits_.sequence_length;
-    scratch_.Place(config_, n, limits_.sequence_length, cut);
+    scratch_.Place(config_, extent_, cut);
     for (LayerActivations<Element>& a : layers_) {
       // One set for all layers, beside x, is enough where each layer makes it again.
       if (limits_.recompute && &a != &layers_[0]) {
         a = layers_[0];
       } else {
-        a.Place(config_, n, cut);
+        a.Place(config_, extent_, cut);
       }
-      cut(a.x, n * config_.hidden);
+      cut(a.x, extent_.tokens * config_.hidden);
     }
   }
 
@@ -111,22 +144,34 @@ class DecoderOf final : public Decoder {
     for (int i = 0; i < config_.layers; ++i) {
       AttentionForward(c, table_.layer(i), layers_[i]);
       FfnForward(c, table_.layer(i), layers_[i], scratch_, i + 1 < config_.layers ? layers_[i + 1].x : scratch_.last);
-      if (config_.moe) AddRouter(c.tokens(), i, losses);
+      if (config_.moe && c.tokens() > 0) AddRouter(c, i, losses);
     }
     return losses;
   }
 
   // Layer i's share of the losses, and its statistics, from the sums that its router has just made.
-  void AddRouter(int n, int i, MicroBatchLosses& losses) {
+  void AddRouter(const BlockContext<Element>& c, int i, MicroBatchLosses& losses) {
     const int e = config_.experts;
-    const int32_t* counts = layers_[i].counts;
-    double balance = 0;
-    for (int j = 0; j < e; ++j) balance += counts[j] * scratch_.router_sums[j];
-    const double tokens = n, layers = config_.layers;
-    losses.load_balance += balance / tokens * e / (tokens * config_.top_k) / layers;
-    losses.z += scratch_.router_sums[e] / tokens / layers;
-    std::copy_n(counts, e, stats_.counts.begin() + int64_t{i} * e);
-    stats_.entropy[i] = static_cast<float>(scratch_.router_sums[e + 1] / tokens);
+    const double tokens = c.tokens(), layers = config_.layers;
+    const int groups = (c.tokens() + c.balance_tokens - 1) / c.balance_tokens;
+    int32_t* stats = stats_.counts.data() + int64_t{i} * e;
+    std::fill_n(stats, e, 0);
+    double z = 0, entropy = 0;
+    for (int group = 0; group < groups; ++group) {
+      const int32_t* counts = layers_[i].counts + int64_t{group} * e;
+      const double* sums = scratch_.router_sums.data() + int64_t{group} * (e + 2);
+      const double n = std::min(c.balance_tokens, c.tokens() - group * c.balance_tokens);
+      double balance = 0;
+      for (int j = 0; j < e; ++j) {
+        balance += counts[j] * sums[j];
+        stats[j] += counts[j];
+      }
+      losses.load_balance += balance / n * e / (n * config_.top_k) / layers / groups;
+      z += sums[e];
+      entropy += sums[e + 1];
+    }
+    losses.z += z / tokens / layers;
+    stats_.entropy[i] = static_cast<float>(entropy / tokens);
   }
 
   // Final norm, LM head and cross entropy in chunks of rows. With gradients: those of head and norm, and scratch_.dx of the last
@@ -155,7 +200,11 @@ class DecoderOf final : public Decoder {
     return sum;
   }
 
-  void Backward(const BlockContext<Element>& c, const int32_t* tokens, float scale, float* g) {
+  void Backward(const BlockContext<Element>& c, const MicroBatch& batch, float scale, float* g) {
+    const auto done = [&](int stage) {
+      if (batch.done) batch.done(stage);
+    };
+    done(0);  // Head has made its gradients
     for (int i = config_.layers - 1; i >= 0; --i) {
       const LayerOffsets& at = table_.layer(i);
       // What the last layer has left is still there.
@@ -165,14 +214,18 @@ class DecoderOf final : public Decoder {
       }
       FfnBackward(c, at, layers_[i], scratch_, scale, g);
       AttentionBackward(c, at, layers_[i], scratch_, g);
+      done(config_.layers - i);
     }
-    ops_.embedding_backward(c.tokens(), config_.hidden, tokens, scratch_.dx, g + table_.embedding());
+    ops_.embedding_backward(c.tokens(), config_.hidden, batch.tokens, scratch_.dx, g + table_.embedding());
+    done(config_.layers + 1);
   }
 
   const ModelConfig& config_;
   const ParameterTable& table_;
   const Ops<Element>& ops_;
   const ModelLimits limits_;
+  ExpertExchange* const exchange_;
+  const Extent extent_;
   std::vector<LayerActivations<Element>> layers_;
   Scratch<Element> scratch_;
   BF16* rounded_ = nullptr;
@@ -180,22 +233,33 @@ class DecoderOf final : public Decoder {
   RouterStats stats_;
 };
 
+ExpertShard ShardOf(const ModelConfig& config, const ExpertExchange* exchange) {
+  if (exchange == nullptr) return {0, config.experts};
+  POLYMOE_CHECK(config.moe && config.experts % exchange->ranks() == 0, "%d ranks cannot share %d experts", exchange->ranks(),
+                config.experts);
+  return ShardExperts(config, exchange->rank(), exchange->ranks());
+}
+
 }  // namespace
 
-Model::Model(const ModelConfig& config, const Ops<float>& ops, const ModelLimits& limits)
-    : config_(config), table_(config_), decoder_(std::make_unique<DecoderOf<float>>(config_, table_, ops, limits)) {}
-Model::Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits& limits)
-    : config_(config), table_(config_), decoder_(std::make_unique<DecoderOf<BF16>>(config_, table_, ops, limits)) {}
+Model::Model(const ModelConfig& config, const Ops<float>& ops, const ModelLimits& limits, ExpertExchange* exchange)
+    : config_(config),
+      table_(config_, ShardOf(config, exchange)),
+      decoder_(std::make_unique<DecoderOf<float>>(config_, table_, ops, limits, exchange)) {}
+Model::Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits& limits, ExpertExchange* exchange)
+    : config_(config),
+      table_(config_, ShardOf(config, exchange)),
+      decoder_(std::make_unique<DecoderOf<BF16>>(config_, table_, ops, limits, exchange)) {}
 Model::~Model() = default;
 
 MicroBatchLosses Model::ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
-                                        float scale, float* gradients, bool accumulate) {
-  return decoder_->Run({parameters, tokens, targets, sequences, nullptr}, scale, gradients, accumulate);
+                                        float scale, float* gradients, bool accumulate, const StageDone& done) {
+  return decoder_->Run({parameters, tokens, targets, sequences, nullptr, done}, scale, gradients, accumulate);
 }
 
 MicroBatchLosses Model::Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                  float* token_losses) {
-  return decoder_->Run({parameters, tokens, targets, sequences, token_losses}, 0, nullptr, false);
+  return decoder_->Run({parameters, tokens, targets, sequences, token_losses, nullptr}, 0, nullptr, false);
 }
 
 BF16* Model::rounded() {

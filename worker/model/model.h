@@ -17,6 +17,7 @@
 #define POLYMOE_WORKER_MODEL_MODEL_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -26,17 +27,22 @@
 
 namespace polymoe {
 
+// Told during a backward pass.
+using StageDone = std::function<void(int stage)>;
+
 struct ModelLimits {
   int max_sequences = 1;  // of a micro-batch
   int sequence_length = 1;
   // Keep only the input of each layer, and compute the layer again, with the same bits, before its backward pass.
   bool recompute = false;
+  // Chunks that the tokens of a micro-batch travel to other ranks in, at most 4: one is on its way while another is computed.
+  int chunks = 2;
 };
 
 // Sums over one micro-batch; the caller divides.
 struct MicroBatchLosses {
   double cross_entropy = 0;  // sum over tokens, nats
-  double load_balance = 0;   // mean over layers of E/(N K) * sum_e counts_e * mean prob_e: 1 when balanced (unweighted)
+  double load_balance = 0;   // mean over layers and groups of E/(n K) * sum_e counts_e * mean prob_e: 1 when balanced (unweighted)
   double z = 0;              // mean over layers of mean lse^2 (unweighted)
 };
 
@@ -47,24 +53,26 @@ struct RouterStats {
 };
 
 class Decoder;
+class ExpertExchange;
 
 class Model {
  public:
-  Model(const ModelConfig& config, const Ops<float>& ops, const ModelLimits& limits);
-  Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits& limits);
+  // With `exchange` (null: alone), which outlives it, the model has its rank's experts only, and every pass is one of all its ranks.
+  Model(const ModelConfig& config, const Ops<float>& ops, const ModelLimits& limits, ExpertExchange* exchange = nullptr);
+  Model(const ModelConfig& config, const Ops<BF16>& ops, const ModelLimits& limits, ExpertExchange* exchange = nullptr);
   ~Model();
 
   const ModelConfig& config() const { return config_; }
   const ParameterTable& table() const { return table_; }
 
-  // tokens, targets: [sequences, T], sequences from 1 to max_sequences. Writes to `gradients`, or with `accumulate`
+  // tokens, targets: [sequences, T], sequences from 0 to max_sequences. Writes to `gradients`, or with `accumulate`
   // adds to what is there, the gradient of
   //   scale * (sum over tokens of cross entropy + N * (load_balance_loss * load_balance + z_loss * z))
-  // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split. Of the load balance,
-  // which couples the tokens of one micro-batch, it gives the mean over micro-batches (as OLMoE's trainer): that depends on the
-  // split.
+  // so that scale = 1 / (tokens of the global batch) gives the mean loss of the batch however it is split. The load balance couples
+  // the tokens of config.load_balance_sequences sequences, or of a micro-batch (as in OLMoE's trainer): with the former, it does not
+  // depend on the split either. `done` is told of each stage of gradients (ParameterTable) that is final.
   MicroBatchLosses ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
-                                   float scale, float* gradients, bool accumulate);
+                                   float scale, float* gradients, bool accumulate, const StageDone& done = nullptr);
 
   // Loss alone. `token_losses` [sequences, T] may be null.
   MicroBatchLosses Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,

@@ -71,34 +71,53 @@ void ParameterTable::AddAttention(const ModelConfig& c, const std::string& prefi
 void ParameterTable::AddFfn(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
   const int64_t d = c.hidden, f = c.ffn;
   const auto expert = [&](int e) { return c.moe ? absl::StrCat(prefix, "mlp.experts.", e, ".") : prefix + "mlp."; };
-  layer.router = c.moe ? Add(prefix + "mlp.gate.weight", {c.experts, d}, Init::kNormal) : -1;
+  const int begin = shard_.first, end = shard_.first + shard_.count;
   layer.up = total_;
-  for (int e = 0; e < c.experts; ++e) {
+  for (int e = begin; e < end; ++e) {
     if (c.activation.gated()) Add(expert(e) + "gate_proj.weight", {f, d}, Init::kNormal);
     Add(expert(e) + "up_proj.weight", {f, d}, Init::kNormal);
   }
   layer.down = total_;
-  for (int e = 0; e < c.experts; ++e) Add(expert(e) + "down_proj.weight", {d, f}, Init::kNormal);
-  layer.coefficients = -1;
-  if (!c.activation.has_coefficients()) return;
+  for (int e = begin; e < end; ++e) Add(expert(e) + "down_proj.weight", {d, f}, Init::kNormal);
+  if (c.coefficient_sets() == 1 || !c.activation.has_coefficients()) return;
   layer.coefficients = total_;
-  for (int s = 0; s < c.coefficient_sets(); ++s) {
-    Add((c.coefficient_sets() > 1 ? expert(s) : prefix + "mlp.") + "act.coef", {c.activation.coefficient_count()},
-        Init::kCoefficients);
+  for (int e = begin; e < end; ++e) {
+    Add(expert(e) + "act.coef", {c.activation.coefficient_count()}, Init::kCoefficients);
   }
 }
 
-ParameterTable::ParameterTable(const ModelConfig& config) {
-  POLYMOE_CHECK(config.moe || (config.experts == 1 && config.top_k == 1), "a dense model has one expert, not %d", config.experts);
-  embedding_ = Add("model.embed_tokens.weight", {config.vocab, config.hidden}, Init::kNormal);
-  layers_.resize(config.layers);
-  for (int i = 0; i < config.layers; ++i) {
-    const std::string prefix = absl::StrCat("model.layers.", i, ".");
-    AddAttention(config, prefix, layers_[i]);
-    AddFfn(config, prefix, layers_[i]);
+// What a layer has once, beside attention.
+void ParameterTable::AddRouting(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
+  layer.router = c.moe ? Add(prefix + "mlp.gate.weight", {c.experts, c.hidden}, Init::kNormal) : -1;
+  layer.coefficients = -1;
+  if (c.activation.has_coefficients() && c.coefficient_sets() == 1) {
+    layer.coefficients = Add(prefix + "mlp.act.coef", {c.activation.coefficient_count()}, Init::kCoefficients);
   }
+}
+
+ParameterTable::ParameterTable(const ModelConfig& config, const ExpertShard& shard)
+    : shard_(shard), layers_(config.layers), dense_(config.layers + 2), experts_(config.layers + 2) {
+  POLYMOE_CHECK(config.moe || (config.experts == 1 && config.top_k == 1), "a dense model has one expert, not %d", config.experts);
+  const int last = stages() - 1;
+  const auto prefix = [](int i) { return absl::StrCat("model.layers.", i, "."); };
+  embedding_ = Add("model.embed_tokens.weight", {config.vocab, config.hidden}, Init::kNormal);
+  dense_[last] = {0, total_};
+  for (int i = 0; i < config.layers; ++i) {
+    dense_[last - 1 - i].begin = total_;
+    AddAttention(config, prefix(i), layers_[i]);
+    AddRouting(config, prefix(i), layers_[i]);
+    if (!config.moe) AddFfn(config, prefix(i), layers_[i]);
+    dense_[last - 1 - i].end = total_;
+  }
+  dense_[0].begin = total_;
   final_norm_ = Add("model.norm.weight", {config.hidden}, Init::kOnes);
   lm_head_ = Add("lm_head.weight", {config.vocab, config.hidden}, Init::kNormal);
+  dense_[0].end = total_;
+  for (int i = 0; config.moe && i < config.layers; ++i) {
+    experts_[last - 1 - i].begin = total_;
+    AddFfn(config, prefix(i), layers_[i]);
+    experts_[last - 1 - i].end = total_;
+  }
 }
 
 void ParameterTable::Initialize(uint64_t seed, const ModelConfig& config, float* values) const {

@@ -1,6 +1,11 @@
 // The parameter table: every tensor of the model by name, in one flat allocation. The same layout serves the gradients and the
 // optimiser's moments, so that reductions, clipping, AdamW and checkpoints are loops over this table and nothing else.
 //
+// A rank that holds some of the experts has a table of its own: every dense tensor and the tensors of its experts, under their names in
+// the whole model. Dense tensors come first, then those of experts, each in the order of embedding, layers, head. The backward pass
+// finishes gradients in stages, from the end: stage 0 is the head (final norm and lm_head), stage 1 the last layer, ..., the last stage
+// the embedding; each stage is one stretch of the dense tensors and one of the experts'.
+//
 // Names and shapes are those of Hugging Face's OlmoeForCausalLM and LlamaForCausalLM (weights [out, in]). Entries that one product reads
 // lie one after another: q, k and v; the experts' weights, [experts, out, in]; and, when gated, gate_proj then up_proj of each expert,
 // which together are the [2F, D] matrix that the kernels read. PolyCom coefficients, which
@@ -25,6 +30,16 @@ struct Parameter {
   int64_t size = 0;    // floats
   Init init = Init::kNormal;
   bool decay = true;  // weight decay applies (all but PolyCom coefficients)
+
+  // Floats in one step of the first dimension.
+  int64_t row_size() const { return size / shape[0]; }
+};
+
+// Part of the flat buffer.
+struct Stretch {
+  int64_t begin = 0, end = 0;
+
+  int64_t size() const { return end - begin; }
 };
 
 // Offsets of one layer's blocks in the flat buffer.
@@ -34,17 +49,25 @@ struct LayerOffsets {
   int64_t o;                      // [D,D]
   int64_t q_norm, k_norm;         // [D], -1 when dense
   int64_t router;                 // [E,D], -1 when dense
-  int64_t up;                     // [E, up_width, D]
+  int64_t up;                     // [E, up_width, D] of the table's experts
   int64_t down;                   // [E, D, F]
-  int64_t coefficients;           // [coefficient_sets, coefficient_count], -1 without
+  int64_t coefficients;           // [1 or E, coefficient_count], -1 without
 };
 
 class ParameterTable {
  public:
-  explicit ParameterTable(const ModelConfig& config);
+  // With all experts.
+  explicit ParameterTable(const ModelConfig& config) : ParameterTable(config, {0, config.experts}) {}
+  ParameterTable(const ModelConfig& config, const ExpertShard& shard);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   int64_t total() const { return total_; }  // floats
+  const ExpertShard& shard() const { return shard_; }
+
+  int stages() const { return static_cast<int>(layers_.size()) + 2; }
+  const Stretch& dense(int stage) const { return dense_[stage]; }
+  // Empty for head and embedding, and in a dense model.
+  const Stretch& experts(int stage) const { return experts_[stage]; }
   const LayerOffsets& layer(int i) const { return layers_[i]; }
   int64_t embedding() const { return embedding_; }    // [V,D]
   int64_t final_norm() const { return final_norm_; }  // [D]
@@ -58,9 +81,13 @@ class ParameterTable {
   int64_t Add(std::string name, std::vector<int64_t> shape, Init init);
   void AddAttention(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
   void AddFfn(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
+  void AddRouting(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
+  void AddCoefficients(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
 
+  const ExpertShard shard_;
   std::vector<Parameter> parameters_;
   std::vector<LayerOffsets> layers_;
+  std::vector<Stretch> dense_, experts_;  // by stage
   int64_t total_ = 0, embedding_ = 0, final_norm_ = 0, lm_head_ = 0;
 };
 
