@@ -118,7 +118,7 @@ class Training {
       : spec_(spec),
         model_(MakeModel(spec, profile)),
         parameter_ops_(ParameterOps(profile)),
-        optimizer_({}, model_.table(), parameter_ops_),
+        optimizer_({}, Sharding(model_.table(), {}, {}), parameter_ops_),
         memory_([this](Arena::Cutter& cut) {
           cut(parameters_, model_.table().total());
           cut(gradients_, model_.table().total());

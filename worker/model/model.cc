@@ -129,11 +129,10 @@ class DecoderOf final : public Decoder {
     }
   }
 
-  // The gradients that operations can only add to: of all parameters that are not weights of products.
+  // The gradients that operations can only add to.
   void ClearSums(float* g) const {
-    std::fill_n(g + table_.embedding(), int64_t{config_.vocab} * config_.hidden, 0.0f);
-    for (const Parameter& p : table_.parameters()) {
-      if (p.init != Init::kNormal) std::fill_n(g + p.offset, p.size, 0.0f);
+    for (const Section& section : table_.sections()) {
+      if (!section.product) std::fill_n(g + section.begin, section.size(), 0.0f);
     }
   }
 

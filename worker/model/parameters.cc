@@ -45,6 +45,14 @@ uint64_t StreamSeed(uint64_t seed, const std::string& name) {
   return hash;
 }
 
+std::string LayerPrefix(int i) {
+  return absl::StrCat("model.layers.", i, ".");
+}
+
+std::string ExpertPrefix(int i, int expert) {
+  return absl::StrCat(LayerPrefix(i), "mlp.experts.", expert, ".");
+}
+
 }  // namespace
 
 int64_t ParameterTable::Add(std::string name, std::vector<int64_t> shape, Init init) {
@@ -56,68 +64,83 @@ int64_t ParameterTable::Add(std::string name, std::vector<int64_t> shape, Init i
   return offset;
 }
 
-void ParameterTable::AddAttention(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
+void ParameterTable::EndSection(Section section) {
+  section.begin = sections_.empty() ? 0 : sections_.back().end;
+  section.end = total_;
+  if (section.size() > 0) sections_.push_back(section);
+}
+
+// Norms, and coefficients that all experts share.
+void ParameterTable::AddNorms(const ModelConfig& c, int i) {
   const int64_t d = c.hidden;
+  const std::string prefix = LayerPrefix(i);
+  LayerOffsets& layer = layers_[i];
   layer.input_norm = Add(prefix + "input_layernorm.weight", {d}, Init::kOnes);
-  layer.qkv = Add(prefix + "self_attn.q_proj.weight", {d, d}, Init::kNormal);
-  Add(prefix + "self_attn.k_proj.weight", {d, d}, Init::kNormal);
-  Add(prefix + "self_attn.v_proj.weight", {d, d}, Init::kNormal);
-  layer.o = Add(prefix + "self_attn.o_proj.weight", {d, d}, Init::kNormal);
   layer.q_norm = c.moe ? Add(prefix + "self_attn.q_norm.weight", {d}, Init::kOnes) : -1;
   layer.k_norm = c.moe ? Add(prefix + "self_attn.k_norm.weight", {d}, Init::kOnes) : -1;
   layer.post_norm = Add(prefix + "post_attention_layernorm.weight", {d}, Init::kOnes);
-}
-
-void ParameterTable::AddFfn(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
-  const int64_t d = c.hidden, f = c.ffn;
-  const auto expert = [&](int e) { return c.moe ? absl::StrCat(prefix, "mlp.experts.", e, ".") : prefix + "mlp."; };
-  const int begin = shard_.first, end = shard_.first + shard_.count;
-  layer.up = total_;
-  for (int e = begin; e < end; ++e) {
-    if (c.activation.gated()) Add(expert(e) + "gate_proj.weight", {f, d}, Init::kNormal);
-    Add(expert(e) + "up_proj.weight", {f, d}, Init::kNormal);
-  }
-  layer.down = total_;
-  for (int e = begin; e < end; ++e) Add(expert(e) + "down_proj.weight", {d, f}, Init::kNormal);
-  if (c.coefficient_sets() == 1 || !c.activation.has_coefficients()) return;
-  layer.coefficients = total_;
-  for (int e = begin; e < end; ++e) {
-    Add(expert(e) + "act.coef", {c.activation.coefficient_count()}, Init::kCoefficients);
-  }
-}
-
-// What a layer has once, beside attention.
-void ParameterTable::AddRouting(const ModelConfig& c, const std::string& prefix, LayerOffsets& layer) {
-  layer.router = c.moe ? Add(prefix + "mlp.gate.weight", {c.experts, c.hidden}, Init::kNormal) : -1;
   layer.coefficients = -1;
   if (c.activation.has_coefficients() && c.coefficient_sets() == 1) {
     layer.coefficients = Add(prefix + "mlp.act.coef", {c.activation.coefficient_count()}, Init::kCoefficients);
   }
 }
 
-ParameterTable::ParameterTable(const ModelConfig& config, const ExpertShard& shard)
-    : shard_(shard), layers_(config.layers), dense_(config.layers + 2), experts_(config.layers + 2) {
+// Of attention and router; of the FFN when dense.
+void ParameterTable::AddWeights(const ModelConfig& c, int i) {
+  const int64_t d = c.hidden;
+  const std::string prefix = LayerPrefix(i);
+  LayerOffsets& layer = layers_[i];
+  layer.qkv = Add(prefix + "self_attn.q_proj.weight", {d, d}, Init::kNormal);
+  Add(prefix + "self_attn.k_proj.weight", {d, d}, Init::kNormal);
+  Add(prefix + "self_attn.v_proj.weight", {d, d}, Init::kNormal);
+  layer.o = Add(prefix + "self_attn.o_proj.weight", {d, d}, Init::kNormal);
+  layer.router = c.moe ? Add(prefix + "mlp.gate.weight", {c.experts, d}, Init::kNormal) : -1;
+  if (!c.moe) AddFfn(c, i);
+}
+
+// The FFN of a dense layer, or the experts of this rank.
+void ParameterTable::AddFfn(const ModelConfig& c, int i) {
+  const int64_t d = c.hidden, f = c.ffn;
+  LayerOffsets& layer = layers_[i];
+  const auto prefix = [&](int e) { return c.moe ? ExpertPrefix(i, e) : LayerPrefix(i) + "mlp."; };
+  const int begin = shard_.first, end = shard_.first + shard_.count;
+  layer.up = total_;
+  for (int e = begin; e < end; ++e) {
+    if (c.activation.gated()) Add(prefix(e) + "gate_proj.weight", {f, d}, Init::kNormal);
+    Add(prefix(e) + "up_proj.weight", {f, d}, Init::kNormal);
+  }
+  layer.down = total_;
+  for (int e = begin; e < end; ++e) Add(prefix(e) + "down_proj.weight", {d, f}, Init::kNormal);
+}
+
+void ParameterTable::AddExpertCoefficients(const ModelConfig& c, int i) {
+  if (c.coefficient_sets() == 1 || !c.activation.has_coefficients()) return;
+  layers_[i].coefficients = total_;
+  for (int e = shard_.first; e < shard_.first + shard_.count; ++e) {
+    Add(ExpertPrefix(i, e) + "act.coef", {c.activation.coefficient_count()}, Init::kCoefficients);
+  }
+}
+
+ParameterTable::ParameterTable(const ModelConfig& config, const ExpertShard& shard) : shard_(shard), layers_(config.layers) {
   POLYMOE_CHECK(config.moe || (config.experts == 1 && config.top_k == 1), "a dense model has one expert, not %d", config.experts);
   const int last = stages() - 1;
-  const auto prefix = [](int i) { return absl::StrCat("model.layers.", i, "."); };
+  const auto stage_of = [&](int layer) { return last - 1 - layer; };
   embedding_ = Add("model.embed_tokens.weight", {config.vocab, config.hidden}, Init::kNormal);
-  dense_[last] = {0, total_};
-  for (int i = 0; i < config.layers; ++i) {
-    dense_[last - 1 - i].begin = total_;
-    AddAttention(config, prefix(i), layers_[i]);
-    AddRouting(config, prefix(i), layers_[i]);
-    if (!config.moe) AddFfn(config, prefix(i), layers_[i]);
-    dense_[last - 1 - i].end = total_;
-  }
-  dense_[0].begin = total_;
+  for (int i = 0; i < config.layers; ++i) AddNorms(config, i);
   final_norm_ = Add("model.norm.weight", {config.hidden}, Init::kOnes);
-  lm_head_ = Add("lm_head.weight", {config.vocab, config.hidden}, Init::kNormal);
-  dense_[0].end = total_;
-  for (int i = 0; config.moe && i < config.layers; ++i) {
-    experts_[last - 1 - i].begin = total_;
-    AddFfn(config, prefix(i), layers_[i]);
-    experts_[last - 1 - i].end = total_;
+  EndSection({.stage = last});
+  for (int i = 0; i < config.layers; ++i) {
+    AddWeights(config, i);
+    EndSection({.stage = stage_of(i), .product = true});
   }
+  lm_head_ = Add("lm_head.weight", {config.vocab, config.hidden}, Init::kNormal);
+  EndSection({.stage = 0, .product = true});
+  for (int i = 0; config.moe && i < config.layers; ++i) {
+    AddFfn(config, i);
+    EndSection({.stage = stage_of(i), .experts = true, .product = true});
+  }
+  for (int i = 0; i < config.layers; ++i) AddExpertCoefficients(config, i);
+  EndSection({.stage = last, .experts = true});
 }
 
 void ParameterTable::Initialize(uint64_t seed, const ModelConfig& config, float* values) const {

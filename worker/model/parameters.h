@@ -2,9 +2,7 @@
 // optimiser's moments, so that reductions, clipping, AdamW and checkpoints are loops over this table and nothing else.
 //
 // A rank that holds some of the experts has a table of its own: every dense tensor and the tensors of its experts, under their names in
-// the whole model. Dense tensors come first, then those of experts, each in the order of embedding, layers, head. The backward pass
-// finishes gradients in stages, from the end: stage 0 is the head (final norm and lm_head), stage 1 the last layer, ..., the last stage
-// the embedding; each stage is one stretch of the dense tensors and one of the experts'.
+// the whole model. The table is a row of sections; what is in one section is used and reduced alike.
 //
 // Names and shapes are those of Hugging Face's OlmoeForCausalLM and LlamaForCausalLM (weights [out, in]). Entries that one product reads
 // lie one after another: q, k and v; the experts' weights, [experts, out, in]; and, when gated, gate_proj then up_proj of each expert,
@@ -35,9 +33,13 @@ struct Parameter {
   int64_t row_size() const { return size / shape[0]; }
 };
 
-// Part of the flat buffer.
-struct Stretch {
+// A stretch of the flat buffer, [begin, end) in floats. The backward pass finishes gradients in stages, from the end: stage 0 is the
+// head, stage 1 the last layer, ..., the last stage the embedding and, of all layers, the small tensors.
+struct Section {
   int64_t begin = 0, end = 0;
+  int stage = 0;         // after which its gradients are final
+  bool experts = false;  // of this rank's experts, else of all ranks
+  bool product = false;  // weights of products, else read in fp32: embedding, norms, coefficients
 
   int64_t size() const { return end - begin; }
 };
@@ -65,9 +67,8 @@ class ParameterTable {
   const ExpertShard& shard() const { return shard_; }
 
   int stages() const { return static_cast<int>(layers_.size()) + 2; }
-  const Stretch& dense(int stage) const { return dense_[stage]; }
-  // Empty for head and embedding, and in a dense model.
-  const Stretch& experts(int stage) const { return experts_[stage]; }
+  // All of the table, in its order; none is empty.
+  const std::vector<Section>& sections() const { return sections_; }
   const LayerOffsets& layer(int i) const { return layers_[i]; }
   int64_t embedding() const { return embedding_; }    // [V,D]
   int64_t final_norm() const { return final_norm_; }  // [D]
@@ -79,15 +80,17 @@ class ParameterTable {
 
  private:
   int64_t Add(std::string name, std::vector<int64_t> shape, Init init);
-  void AddAttention(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
-  void AddFfn(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
-  void AddRouting(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
-  void AddCoefficients(const ModelConfig& config, const std::string& prefix, LayerOffsets& layer);
+  // What is added since the last section.
+  void EndSection(Section section);
+  void AddNorms(const ModelConfig& config, int i);
+  void AddWeights(const ModelConfig& config, int i);
+  void AddFfn(const ModelConfig& config, int i);
+  void AddExpertCoefficients(const ModelConfig& config, int i);
 
   const ExpertShard shard_;
   std::vector<Parameter> parameters_;
   std::vector<LayerOffsets> layers_;
-  std::vector<Stretch> dense_, experts_;  // by stage
+  std::vector<Section> sections_;
   int64_t total_ = 0, embedding_ = 0, final_norm_ = 0, lm_head_ = 0;
 };
 

@@ -69,7 +69,7 @@ absl::StatusOr<Outcome> TrainProfiled(const std::string& path, const v1::JobFile
   const Roof roof = MeasureRoof();
   OpProfile profile(kTracedCalls);
   options.profile = &profile;
-  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
+  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, {group, group, group}, Clock::Real(), reporter));
   POLYMOE_ASSIGN_OR_RETURN(const Outcome outcome, trainer->Run(stop_requested));
   const ProfiledSteps steps = Profiled(file.spec(), roof, trainer->profiled_steps(), trainer->profiled_seconds());
   std::fputs(RenderProfile(profile, steps).c_str(), stdout);
@@ -90,7 +90,7 @@ absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, Ev
   TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .resume = flags.resume};
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
   if (!flags.profile.empty()) return TrainProfiled(flags.profile, file, options, group, reporter);
-  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
+  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, {group, group, group}, Clock::Real(), reporter));
   return trainer->Run(stop_requested);
 }
 

@@ -4,16 +4,16 @@
 
 namespace polymoe {
 
-Optimizer::Optimizer(const AdamWConfig& config, const ParameterTable& table, const Ops<float>& ops)
+Optimizer::Optimizer(const AdamWConfig& config, const Sharding& sharding, const Ops<float>& ops)
     : config_(config), ops_(ops), moments_([&](Arena::Cutter& cut) {
-        cut(first_, table.total());
-        cut(second_, table.total());
+        cut(first_, sharding.owned());
+        cut(second_, sharding.owned());
       }) {
-  for (const Parameter& p : table.parameters()) {
-    if (!runs_.empty() && runs_.back().decay == p.decay) {
-      runs_.back().size += p.size;
+  for (const OwnedRows& rows : sharding.rows()) {
+    if (!runs_.empty() && runs_.back().decay == rows.parameter->decay && runs_.back().offset + runs_.back().size == rows.offset) {
+      runs_.back().size += rows.size();
     } else {
-      runs_.push_back({p.offset, p.size, p.decay});
+      runs_.push_back({rows.offset, rows.owned, rows.size(), rows.parameter->decay});
     }
   }
 }
@@ -30,7 +30,7 @@ void Optimizer::Step(uint64_t t, double learning_rate, double grad_scale, const 
   params.bias_correction2 = static_cast<float>(1 - std::pow(static_cast<double>(params.beta2), static_cast<double>(t)));
   for (const Run& run : runs_) {
     params.weight_decay = run.decay ? static_cast<float>(config_.weight_decay) : 0;
-    ops_.adamw(run.size, params, gradients + run.offset, parameters + run.offset, first_ + run.offset, second_ + run.offset,
+    ops_.adamw(run.size, params, gradients + run.offset, parameters + run.offset, first_ + run.owned, second_ + run.owned,
                rounded == nullptr ? nullptr : rounded + run.offset);
   }
 }

@@ -1,4 +1,4 @@
-// What a trainer says while it works: metric points to its daemon, progress to people. All but Start is for rank 0 alone.
+// What a trainer says while it works: metric points to its daemon, progress to people. All but Start and Alive is for rank 0 alone.
 //
 // Points come every spec.metrics.everySteps steps, and at validations. Router statistics and coefficients, which are many, come with
 // the first and then every 10th of those steps and with the last step: by the step's number, so that a resumed run reports the same
@@ -8,15 +8,20 @@
 
 #include <string>
 
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
 #include "worker/checkpoint/checkpoint.h"
-#include "worker/model/model.h"
+#include "worker/model/config.h"
 #include "worker/train/progress.h"
 #include "worker/train/step.h"
+#include "worker/train/step_sums.h"
 
 namespace polymoe {
 
 class Clock;
 class EventWriter;
+class PointsFile;
 
 namespace v1 {
 class JobFile;
@@ -25,27 +30,36 @@ class TrainerEvent;
 
 class Reporter {
  public:
-  // References are kept.
-  Reporter(const v1::JobFile& file, const Clock& clock, EventWriter& events, bool terminal);
+  // References are kept; `points` (may be null) gets a copy of every metric point.
+  Reporter(const v1::JobFile& file, const Clock& clock, EventWriter& events, bool terminal, PointsFile* points = nullptr);
 
   // Every rank tells its daemon; rank 0 (`leads`) also tells people.
   void Start(const TrainerState& state, const ModelConfig& config, bool leads);
-  // `validates`: a validation follows.
-  void Step(const StepResult& result, bool validates, const Model& model, const float* parameters);
+  // Whether a step's points come with router statistics and coefficients, which the ranks collect for it.
+  bool WantsDetails(uint64_t step, uint64_t tokens) const;
+  // `validates`: a validation follows. `coefficients`, of a step that wants details and an activation that has any:
+  // [layers, coefficient_sets, coefficient_count].
+  void Step(const StepResult& result, bool validates, const StepSums& sums, const ModelConfig& config,
+            absl::Span<const float> coefficients);
   void Validation(const TrainerState& state, const std::string& set, double loss, double tokens_per_byte);
   void Saved(const TrainerState& state, const std::string& path);
+  // Every rank, between any two things that can take long: a sign of life for its daemon, at most one a second.
+  void Alive(uint64_t step);
   void Done(const TrainerState& state) { progress_.Done(state); }
   void Stopped(const TrainerState& state) { progress_.Stopped(state); }
 
  private:
   v1::TrainerEvent Points(uint64_t step, uint64_t tokens) const;
-  void Details(const StepResult& result, const Model& model, const float* parameters);
+  void Write(const v1::TrainerEvent& event);
+  void Details(const StepResult& result, const StepSums& sums, const ModelConfig& config, absl::Span<const float> coefficients);
 
   const v1::JobFile& file_;
   const Clock& clock_;
   EventWriter& events_;
+  PointsFile* const points_;
   Progress progress_;
   const double batch_tokens_, flops_per_token_;
+  absl::Duration alive_ = -absl::InfiniteDuration();  // when Alive last said so
 };
 
 }  // namespace polymoe

@@ -116,16 +116,17 @@ ModelConfig ToModelConfig(const v1::JobSpec& spec) {
           .norm_epsilon = static_cast<float>(model.norm_epsilon()),
           .init_std = static_cast<float>(model.init_std()),
           .load_balance_loss = static_cast<float>(spec.train().load_balance_loss()),
+          .load_balance_sequences = static_cast<int>(spec.train().load_balance_sequences()),
           .z_loss = static_cast<float>(spec.train().z_loss())};
 }
 
-Model MakeModel(const v1::JobSpec& spec, OpProfile* profile) {
+Model MakeModel(const v1::JobSpec& spec, OpProfile* profile, ExpertExchange* exchange) {
   const ModelConfig config = ToModelConfig(spec);
   const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
                            .sequence_length = static_cast<int>(spec.data().sequence_length()),
                            .recompute = spec.train().recompute()};
-  if (spec.train().precision() == v1::PRECISION_FP32) return Model(config, ParameterOps(profile), limits);
-  return Model(config, profile == nullptr ? CpuOps<BF16>() : profile->Wrap(CpuOps<BF16>()), limits);
+  if (spec.train().precision() == v1::PRECISION_FP32) return Model(config, ParameterOps(profile), limits, exchange);
+  return Model(config, profile == nullptr ? CpuOps<BF16>() : profile->Wrap(CpuOps<BF16>()), limits, exchange);
 }
 
 const Ops<float>& ParameterOps(OpProfile* profile) {

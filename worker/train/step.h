@@ -15,6 +15,7 @@ struct StepResult {
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   double seconds = 0;           // of the step
+  double micro_batches = 0;     // of all ranks
   bool skipped = false;         // loss or gradient was not finite
   uint64_t skipped_steps = 0;   // so far, with this one
   bool stop_requested = false;  // of any rank

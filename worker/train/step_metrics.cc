@@ -25,13 +25,22 @@ void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_
   }
 }
 
-void AddRouterMetrics(int layer, absl::Span<const int32_t> counts, double entropy, v1::StepPoints& points) {
+void AddRouterMetrics(int layer, absl::Span<const double> counts, double entropy, v1::StepPoints& points) {
   auto& values = *points.mutable_values();
   const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
   const double most = *std::max_element(counts.begin(), counts.end());
   values[absl::StrCat("router_entropy/", layer)] = entropy;
   values[absl::StrCat("router_max_over_mean/", layer)] = most * static_cast<double>(counts.size()) / total;
   for (size_t e = 0; e < counts.size(); ++e) values[absl::StrCat("router_load/", layer, "/", e)] = counts[e] / total;
+}
+
+void AddRankMetrics(absl::Span<const double> computing, absl::Span<const double> waiting, v1::StepPoints& points) {
+  if (computing.size() < 2) return;
+  auto& values = *points.mutable_values();
+  for (size_t rank = 0; rank < computing.size(); ++rank) {
+    values[absl::StrCat("rank_seconds/", rank)] = computing[rank];
+    values[absl::StrCat("rank_wait_seconds/", rank)] = waiting[rank];
+  }
 }
 
 void AddCoefficientMetrics(const ModelConfig& config, int layer, const float* coefficients, v1::StepPoints& points) {

@@ -2,7 +2,8 @@
 //
 //   loss, load_balance_loss, z_loss, grad_norm, learning_rate, step_seconds, tokens_per_second, flops_per_second, skipped_steps
 //   val_loss/SET, val_bpb/SET
-//   router_max_over_mean/L, router_entropy/L, router_load/L/E      layer L, expert E; of the step's last micro-batch on rank 0
+//   router_max_over_mean/L, router_entropy/L, router_load/L/E      layer L, expert E; of the global batch
+//   rank_seconds/R, rank_wait_seconds/R                            rank R of several: computing, and waiting for other ranks
 //   coef/L/w3, .../w2, .../w1, .../bias, .../slope                 coef/L/E/w3 with a set of coefficients an expert
 #ifndef POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
 #define POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
@@ -25,7 +26,10 @@ class StepPoints;
 void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_per_token, bool moe, v1::StepPoints& points);
 
 // Router of one layer: routed rows of each expert, mean entropy of its distribution in nats.
-void AddRouterMetrics(int layer, absl::Span<const int32_t> counts, double entropy, v1::StepPoints& points);
+void AddRouterMetrics(int layer, absl::Span<const double> counts, double entropy, v1::StepPoints& points);
+
+// Seconds of each rank up to the reduction of the step's sums; nothing for one rank.
+void AddRankMetrics(absl::Span<const double> computing, absl::Span<const double> waiting, v1::StepPoints& points);
 
 // `coefficients` [coefficient_sets, coefficient_count] of one layer, of an activation that has any.
 void AddCoefficientMetrics(const ModelConfig& config, int layer, const float* coefficients, v1::StepPoints& points);

@@ -19,6 +19,7 @@
 #include "worker/train/reporter.h"
 #include "worker/train/resume.h"
 #include "worker/train/schedule.h"
+#include "worker/train/validation.h"
 
 namespace polymoe {
 namespace {
@@ -38,41 +39,49 @@ BatchLoader MakeLoader(const Dataset& dataset, const v1::JobSpec& spec) {
   return BatchLoader::Shuffled(dataset, spec.data().sequence_length(), spec.train().seed()).value();
 }
 
+Place PlaceIn(const Group& group) {
+  return {group.rank(), group.size()};
+}
+
 uint64_t BatchTokens(const v1::JobSpec& spec) {
   return uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
 }
 
 }  // namespace
 
-Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
+Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks, const Clock& clock, Reporter& reporter,
                  TrainingData data)
     : file_(file),
       options_(options),
-      group_(group),
+      ranks_(ranks),
       clock_(clock),
       reporter_(reporter),
       data_(std::move(data)),
       loader_(MakeLoader(data_.train, file.spec())),
-      model_(MakeModel(file.spec(), options.profile)),
+      exchange_(ranks.experts.size() == 1 ? nullptr : std::make_unique<GroupExchange>(ranks.experts, clock)),
+      model_(MakeModel(file.spec(), options.profile, exchange_.get())),
       parameter_ops_(ParameterOps(options.profile)),
-      optimizer_(ToAdamW(file.spec().train()), model_.table(), parameter_ops_),
+      sharding_(model_.table(), PlaceIn(ranks.world), PlaceIn(ranks.replicas)),
+      optimizer_(ToAdamW(file.spec().train()), sharding_, parameter_ops_),
       memory_([this](Arena::Cutter& cut) {
         cut(parameters_, model_.table().total());
         cut(gradients_, model_.table().total());
       }),
+      reducer_(sharding_, ranks.world, ranks.replicas, gradients_, parameters_, model_.rounded()),
       tokens_(uint64_t{file.spec().train().micro_batch()} * file.spec().data().sequence_length()),
-      targets_(tokens_.size()) {}
+      targets_(tokens_.size()),
+      sums_(model_.config().layers, model_.config().moe ? model_.config().experts : 0, ranks.world.size()) {}
 
 Trainer::~Trainer() = default;
 
-absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file, const TrainerOptions& options, Group& group,
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks,
                                                          const Clock& clock, Reporter& reporter) {
   POLYMOE_RETURN_IF_ERROR(CheckPrecision(file.spec(), CpuHasBf16()));
   POLYMOE_RETURN_IF_ERROR(CheckSize(file.spec(), MachineMemory()));
   POLYMOE_ASSIGN_OR_RETURN(TrainingData data, OpenData(file.spec()));
   std::unique_ptr<Trainer> trainer;
   try {
-    trainer = absl::WrapUnique(new Trainer(file, options, group, clock, reporter, std::move(data)));
+    trainer = absl::WrapUnique(new Trainer(file, options, ranks, clock, reporter, std::move(data)));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("not enough memory for this model and micro-batch; lower spec.train.microBatch first");
   }
@@ -90,11 +99,11 @@ absl::Status Trainer::ResumeTogether() {
   state_ = *std::move(state);
   // Ranks that see different folders must not train on together from different states.
   double leaders_step = leads() ? static_cast<double>(state_.step) : 0;
-  POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(&leaders_step, 1)));
+  POLYMOE_RETURN_IF_ERROR(ranks_.world.AllReduceSum(absl::MakeSpan(&leaders_step, 1)));
   absl::Status same;
   if (leaders_step != static_cast<double>(state_.step)) {
-    same = absl::AbortedError(absl::StrCat("rank ", group_.rank(), " resumed at step ", state_.step, ", rank 0 at ", leaders_step,
-                                           "; do all workers share ", options_.checkpoint_dir, "?"));
+    same = absl::AbortedError(absl::StrCat("rank ", ranks_.world.rank(), " resumed at step ", state_.step, ", rank 0 at ",
+                                           leaders_step, "; do all workers share ", options_.checkpoint_dir, "?"));
   }
   POLYMOE_RETURN_IF_ERROR(Agree(same));
   return Agree(leads() ? SetAsideNewer(options_.checkpoint_dir, state_.step) : absl::OkStatus());
@@ -126,41 +135,67 @@ bool Trainer::done() const {
   return state_.tokens >= file_.spec().train().tokens();
 }
 
-// Batch -> forward and backward a micro-batch -> reduce -> update. Rank r of W takes the r-th of W equal parts of the global batch.
+// Batch -> forward and backward a micro-batch -> reduce -> update.
 absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   const absl::Duration start = clock_.Monotonic();
-  const v1::TrainSpec& train = file_.spec().train();
-  const uint32_t micro = train.micro_batch(), share = train.global_batch() / group_.size(), micro_batches = share / micro;
-  const double batch_tokens = static_cast<double>(BatchTokens(file_.spec()));
-
-  // Cross entropy over tokens, router losses over micro-batches, and requests to stop: ranks leave together.
-  double sums[4] = {0, 0, 0, stop.load(std::memory_order_relaxed) ? 1.0 : 0.0};
-  for (uint32_t i = 0; i < micro_batches; ++i) {
-    loader_.Fill(state_.sequences + uint64_t{share} * group_.rank() + uint64_t{micro} * i, micro, tokens_.data(), targets_.data());
-    const MicroBatchLosses losses = model_.ForwardBackward(parameters_, tokens_.data(), targets_.data(), static_cast<int>(micro),
-                                                           static_cast<float>(1 / batch_tokens), gradients_, /*accumulate=*/i > 0);
-    sums[0] += losses.cross_entropy;
-    sums[1] += losses.load_balance;
-    sums[2] += losses.z;
+  const int rank = ranks_.world.rank();
+  sums_.Clear();
+  sums_[StepSums::kStop] = stop.load(std::memory_order_relaxed) ? 1 : 0;
+  POLYMOE_RETURN_IF_ERROR(ComputeGradients());
+  const absl::Duration computed = clock_.Monotonic();
+  POLYMOE_RETURN_IF_ERROR(reducer_.FinishGradients());
+  const absl::Duration reduced = clock_.Monotonic();
+  const absl::Duration exchanged = exchange_ == nullptr ? absl::ZeroDuration() : exchange_->TakeWaited();
+  sums_.computing(rank) = absl::ToDoubleSeconds(computed - start - exchanged);
+  sums_.waiting(rank) = absl::ToDoubleSeconds(reduced - computed + exchanged);
+  for (const ShardedSection& s : sharding_.sections()) {
+    sums_[StepSums::kSquares] += parameter_ops_.sum_squares(s.own_end() - s.own_begin(), gradients_ + s.own_begin());
   }
-  POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(gradients_, model_.table().total())));
-  POLYMOE_RETURN_IF_ERROR(group_.AllReduceSum(absl::MakeSpan(sums)));
-
-  StepResult result{.loss = sums[0] / batch_tokens,
-                    .load_balance = sums[1] / (micro_batches * group_.size()),
-                    .z = sums[2] / (micro_batches * group_.size()),
-                    .stop_requested = sums[3] > 0};
-  Update(result);
+  POLYMOE_RETURN_IF_ERROR(ranks_.world.AllReduceSum(sums_.values()));
+  StepResult result = ResultOfSums();
+  POLYMOE_RETURN_IF_ERROR(Update(result));
   result.seconds = absl::ToDoubleSeconds(clock_.Monotonic() - start);
   return result;
 }
 
-// Norm -> finite check -> clip -> AdamW, on what all ranks have in common: each comes to the same decision and the same bits. A skipped
-// step leaves parameters and moments alone; its data counts as read.
-void Trainer::Update(StepResult& result) {
+// Rank r of W takes the r-th of W equal parts of the global batch, in micro-batches: their set is the same for every W.
+absl::Status Trainer::ComputeGradients() {
+  const v1::TrainSpec& train = file_.spec().train();
+  const uint32_t micro = train.micro_batch(), share = train.global_batch() / ranks_.world.size(), micro_batches = share / micro;
+  const auto scale = static_cast<float>(1 / static_cast<double>(BatchTokens(file_.spec())));
+  for (uint32_t i = 0; i < micro_batches; ++i) {
+    loader_.Fill(state_.sequences + uint64_t{share} * ranks_.world.rank() + uint64_t{micro} * i, micro, tokens_.data(),
+                 targets_.data());
+    const StageDone reduce = [this](int stage) { reducer_.StartGradients(stage); };
+    const MicroBatchLosses losses =
+        model_.ForwardBackward(parameters_, tokens_.data(), targets_.data(), static_cast<int>(micro), scale, gradients_,
+                               /*accumulate=*/i > 0, i + 1 == micro_batches ? reduce : nullptr);
+    if (exchange_ != nullptr) POLYMOE_RETURN_IF_ERROR(exchange_->status());
+    sums_[StepSums::kCrossEntropy] += losses.cross_entropy;
+    sums_[StepSums::kLoadBalance] += losses.load_balance;
+    sums_[StepSums::kZ] += losses.z;
+    sums_.AddRouting(model_.router_stats());
+    reporter_.Alive(state_.step);
+  }
+  return absl::OkStatus();
+}
+
+StepResult Trainer::ResultOfSums() const {
+  const v1::TrainSpec& train = file_.spec().train();
+  const double micro_batches = train.global_batch() / train.micro_batch();
+  return {.loss = sums_[StepSums::kCrossEntropy] / static_cast<double>(BatchTokens(file_.spec())),
+          .load_balance = sums_[StepSums::kLoadBalance] / micro_batches,
+          .z = sums_[StepSums::kZ] / micro_batches,
+          .grad_norm = std::sqrt(sums_[StepSums::kSquares]),
+          .micro_batches = micro_batches,
+          .stop_requested = sums_[StepSums::kStop] > 0};
+}
+
+// Finite check -> clip -> AdamW, on what all ranks have in common: each comes to the same decision. A skipped step leaves parameters and
+// moments alone; its data counts as read.
+absl::Status Trainer::Update(StepResult& result) {
   const v1::TrainSpec& train = file_.spec().train();
   const uint64_t batch_tokens = BatchTokens(file_.spec());
-  result.grad_norm = std::sqrt(parameter_ops_.sum_squares(model_.table().total(), gradients_));
   result.learning_rate = LearningRate(train, state_.tokens + batch_tokens / 2);
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   if (result.skipped) {
@@ -170,6 +205,7 @@ void Trainer::Update(StepResult& result) {
     skipped_in_a_row_ = 0;
     const double clip = train.grad_clip(), scale = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1;
     optimizer_.Step(++state_.updates, result.learning_rate, scale, gradients_, parameters_, model_.rounded());
+    POLYMOE_RETURN_IF_ERROR(reducer_.ShareParameters());
   }
   state_.step += 1;
   state_.tokens += batch_tokens;
@@ -177,16 +213,41 @@ void Trainer::Update(StepResult& result) {
   result.step = state_.step;
   result.tokens = state_.tokens;
   result.skipped_steps = state_.skipped;
+  return absl::OkStatus();
 }
 
 // What happens between steps, in this order: report, validate, save.
 absl::Status Trainer::AfterStep(const StepResult& result) {
   const bool validates = done() || Due(file_.spec().validation().every_tokens());
   const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
-  if (leads()) reporter_.Step(result, validates, model_, parameters_);
+  POLYMOE_RETURN_IF_ERROR(Report(result, validates));
   POLYMOE_RETURN_IF_ERROR(CheckFinite(result));
-  if (leads() && validates) Validate();
+  if (validates) POLYMOE_RETURN_IF_ERROR(Validate());
   return saves ? Agree(leads() ? Save() : absl::OkStatus()) : absl::OkStatus();
+}
+
+absl::Status Trainer::Report(const StepResult& result, bool validates) {
+  std::vector<float> coefficients;
+  if (reporter_.WantsDetails(result.step, result.tokens)) {
+    POLYMOE_ASSIGN_OR_RETURN(coefficients, Coefficients());
+  }
+  if (leads()) reporter_.Step(result, validates, sums_, model_.config(), coefficients);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> Trainer::Coefficients() {
+  const ModelConfig& config = model_.config();
+  std::vector<float> all;
+  if (!config.activation.has_coefficients()) return all;
+  const int64_t count = config.activation.coefficient_count(), sets = config.coefficient_sets();
+  const ExpertShard& shard = model_.table().shard();
+  const int64_t first = sets == 1 ? 0 : shard.first, here = sets == 1 ? 1 : shard.count;
+  all.resize(config.layers * sets * count);
+  for (int i = 0; i < config.layers; ++i) {
+    std::copy_n(parameters_ + model_.table().layer(i).coefficients, here * count, all.data() + (i * sets + first) * count);
+  }
+  if (here != sets) POLYMOE_RETURN_IF_ERROR(ranks_.experts.AllReduceSum(absl::MakeSpan(all)));
+  return all;
 }
 
 absl::Status Trainer::CheckFinite(const StepResult& result) const {
@@ -202,21 +263,18 @@ bool Trainer::Due(uint64_t every) const {
   return state_.tokens / every != (state_.tokens - BatchTokens(file_.spec())) / every;
 }
 
-void Trainer::Validate() {
-  const uint32_t length = file_.spec().data().sequence_length(), micro = file_.spec().train().micro_batch();
+absl::Status Trainer::Validate() {
+  const BatchBuffers buffers{file_.spec().train().micro_batch(), file_.spec().data().sequence_length(), absl::MakeSpan(tokens_),
+                             absl::MakeSpan(targets_)};
   for (const ValidationData& set : data_.validation) {
-    double sum = 0;
-    for (uint64_t window = 0; window < set.windows; window += micro) {
-      const uint64_t count = std::min<uint64_t>(micro, set.windows - window);
-      for (uint64_t i = 0; i < count; ++i) {
-        ReadWindow(set.dataset, (window + i) * set.stride, length, tokens_.data() + i * length, targets_.data() + i * length);
-      }
-      sum += model_.Evaluate(parameters_, tokens_.data(), targets_.data(), static_cast<int>(count)).cross_entropy;
-    }
+    POLYMOE_ASSIGN_OR_RETURN(const double loss, ValidationLoss(set, model_, parameters_, ranks_.world, buffers,
+                                                               [this] { reporter_.Alive(state_.step); }));
+    if (exchange_ != nullptr) POLYMOE_RETURN_IF_ERROR(exchange_->status());
     const double tokens_per_byte =
         static_cast<double>(set.dataset.tokens()) / static_cast<double>(std::max<uint64_t>(1, set.dataset.bytes()));
-    reporter_.Validation(state_, set.name, sum / static_cast<double>(set.windows * length), tokens_per_byte);
+    if (leads()) reporter_.Validation(state_, set.name, loss, tokens_per_byte);
   }
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Save() {
@@ -228,7 +286,7 @@ absl::Status Trainer::Save() {
 
 absl::Status Trainer::Agree(const absl::Status& mine) {
   double failed = mine.ok() ? 0 : 1;
-  const absl::Status reduced = group_.AllReduceSum(absl::MakeSpan(&failed, 1));
+  const absl::Status reduced = ranks_.world.AllReduceSum(absl::MakeSpan(&failed, 1));
   if (!mine.ok()) return mine;
   POLYMOE_RETURN_IF_ERROR(reduced);
   return failed == 0 ? absl::OkStatus() : absl::AbortedError("another rank failed; its own message says why");

@@ -17,10 +17,14 @@
 #include "worker/data/loader.h"
 #include "worker/model/arena.h"
 #include "worker/model/model.h"
-#include "worker/parallel/group.h"
+#include "worker/parallel/ranks.h"
+#include "worker/train/group_exchange.h"
 #include "worker/train/optimizer.h"
+#include "worker/train/reducer.h"
 #include "worker/train/setup.h"
+#include "worker/train/sharding.h"
 #include "worker/train/step.h"
+#include "worker/train/step_sums.h"
 
 namespace polymoe {
 
@@ -44,7 +48,8 @@ class Trainer {
  public:
   // Opens and checks the data, takes all memory, initialises or resumes; the ranks start from the same state, or not at all. A
   // checkpoint of the other precision will do: it holds the fp32 weights. `file` is complete (CompleteJobFile). References are kept.
-  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobFile& file, const TrainerOptions& options, Group& group,
+  // Its spec.resources.ranks is the number of ranks that there are.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks,
                                                          const Clock& clock, Reporter& reporter);
   ~Trainer();
 
@@ -56,41 +61,53 @@ class Trainer {
   // Steps that options.profile recorded, and their time.
   int profiled_steps() const { return profiled_steps_; }
   double profiled_seconds() const { return profiled_seconds_; }
+  // [table().total()], and where there is a rounded copy, of weights of products only the rows that this rank owns are up to date.
   const float* parameters() const { return parameters_; }
+  const ParameterTable& table() const { return model_.table(); }
 
  private:
-  Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
+  Trainer(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks, const Clock& clock, Reporter& reporter,
           TrainingData data);
 
   absl::Status ResumeTogether();
   absl::StatusOr<StepResult> Step(const std::atomic<bool>& stop);
-  void Update(StepResult& result);
+  // Forward and backward of this rank's part of the global batch, into sums_.
+  absl::Status ComputeGradients();
+  StepResult ResultOfSums() const;
+  absl::Status Update(StepResult& result);
   absl::Status AfterStep(const StepResult& result);
-  void Validate();
+  absl::Status Report(const StepResult& result, bool validates);
+  absl::Status Validate();
   absl::Status Save();
   // Waits for all ranks. An error of any of them is an error of all: `mine`, or one that says that it was another's.
   absl::Status Agree(const absl::Status& mine);
   std::vector<TensorRef> Tensors();
-  // Whether a multiple of `every` tokens lies in the step that ended at state_.tokens.
+  // Of all layers and experts, as Reporter::Step takes them.
+  absl::StatusOr<std::vector<float>> Coefficients();
   absl::Status CheckFinite(const StepResult& result) const;
+  // Whether a multiple of `every` tokens lies in the step that ended at state_.tokens.
   bool Due(uint64_t every) const;
   bool done() const;
-  bool leads() const { return group_.rank() == 0; }
+  bool leads() const { return ranks_.world.rank() == 0; }
 
   const v1::JobFile& file_;
   const TrainerOptions options_;
-  Group& group_;
+  const Ranks ranks_;
   const Clock& clock_;
   Reporter& reporter_;
   const TrainingData data_;
   const BatchLoader loader_;  // reads data_.train
 
+  std::unique_ptr<GroupExchange> exchange_;  // null where the rank has all experts
   Model model_;
   const Ops<float>& parameter_ops_;
+  const Sharding sharding_;
   Optimizer optimizer_;
   float *parameters_ = nullptr, *gradients_ = nullptr;  // fp32, [model_.table().total()]
   const Arena memory_;                                  // of both
-  std::vector<int32_t> tokens_, targets_;               // one micro-batch
+  Reducer reducer_;
+  std::vector<int32_t> tokens_, targets_;  // one micro-batch
+  StepSums sums_;                          // of the latest step
   TrainerState state_;
   int skipped_in_a_row_ = 0;
   int profiled_steps_ = 0;

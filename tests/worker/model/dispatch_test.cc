@@ -198,7 +198,8 @@ TEST(Dispatch, StagesAreToldFromTheHeadToTheEmbeddingOnce) {
   model.ForwardBackward(parameters.data(), batch.tokens.data(), batch.targets.data(), 1, 1, gradients.data(), false,
                         [&](int stage) {
                           stages.push_back(stage);
-                          for (const Stretch& s : {table.dense(stage), table.experts(stage)}) {
+                          for (const Section& s : table.sections()) {
+                            if (s.stage != stage) continue;
                             std::copy(gradients.begin() + s.begin, gradients.begin() + s.end, at_stage.begin() + s.begin);
                           }
                         });

@@ -65,6 +65,50 @@ TEST(Parameters, WeightsOfAProductLieOneAfterAnother) {
   }
 }
 
+// What products read, and what belongs to experts, is in sections of that kind; the sections are the whole table.
+TEST(Parameters, SectionsAreTheTableAndAreOfOneKind) {
+  for (const bool moe : {true, false}) {
+    for (const bool per_expert : {false, true}) {
+      ModelConfig config = TinyConfig(ActivationKind::kPolyNorm, moe);
+      config.coefficients_per_expert = per_expert;
+      const ParameterTable table(config, {0, moe ? config.experts / 2 : 1});
+      int64_t end = 0;
+      for (const Section& section : table.sections()) {
+        EXPECT_EQ(section.begin, end);
+        EXPECT_GT(section.size(), 0);
+        end = section.end;
+        for (const Parameter& p : table.parameters()) {
+          if (p.offset < section.begin || p.offset >= section.end) continue;
+          EXPECT_LE(p.offset + p.size, section.end) << p.name << " is cut";
+          EXPECT_EQ(p.name.find(".experts.") != std::string::npos, section.experts) << p.name;
+          EXPECT_EQ(p.init == Init::kNormal && p.name != "model.embed_tokens.weight", section.product) << p.name;
+        }
+      }
+      EXPECT_EQ(end, table.total());
+    }
+  }
+}
+
+TEST(Parameters, AShardHasTheWholeModelsTensorsOfItsExperts) {
+  const ModelConfig config = TinyConfig(ActivationKind::kSwiglu, true);
+  const ParameterTable whole(config);
+  std::vector<float> all(whole.total());
+  whole.Initialize(7, config, all.data());
+  std::map<std::string, const float*> tensors;
+  for (const Parameter& p : whole.parameters()) tensors[p.name] = all.data() + p.offset;
+  std::set<std::string> seen;
+  for (int rank = 0; rank < 2; ++rank) {
+    const ParameterTable part(config, ShardExperts(config, rank, 2));
+    std::vector<float> values(part.total());
+    part.Initialize(7, config, values.data());
+    for (const Parameter& p : part.parameters()) {
+      seen.insert(p.name);
+      EXPECT_TRUE(std::equal(values.begin() + p.offset, values.begin() + p.offset + p.size, tensors.at(p.name))) << p.name;
+    }
+  }
+  EXPECT_EQ(seen.size(), whole.parameters().size());
+}
+
 TEST(Parameters, OnlyCoefficientsEscapeDecay) {
   ModelConfig config = TinyConfig(ActivationKind::kPolyPRelu, true);
   config.coefficients_per_expert = true;

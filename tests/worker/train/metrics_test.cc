@@ -53,7 +53,7 @@ TEST(StepMetrics, Values) {
 
 TEST(StepMetrics, RouterLoadsAreSharesAndTheLargestIsOverTheMean) {
   v1::StepPoints points;
-  AddRouterMetrics(3, std::vector<int32_t>{6, 0, 1, 1}, 0.5, points);
+  AddRouterMetrics(3, std::vector<double>{6, 0, 1, 1}, 0.5, points);
   EXPECT_THAT(points.values(), UnorderedElementsAre(Pair("router_load/3/0", 0.75), Pair("router_load/3/1", 0),
                                                     Pair("router_load/3/2", 0.125), Pair("router_load/3/3", 0.125),
                                                     Pair("router_max_over_mean/3", 3), Pair("router_entropy/3", 0.5)));

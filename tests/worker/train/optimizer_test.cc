@@ -44,7 +44,7 @@ void ExpectPlainAdamW(const AdamWConfig& config, double grad_scale, double toler
   table.Initialize(1, model, parameters.data());
   std::vector<PlainAdamW> plain;
   for (const float p : parameters) plain.push_back({p});
-  Optimizer optimizer(config, table, CpuOps<float>());
+  Optimizer optimizer(config, Sharding(table, {}, {}), CpuOps<float>());
   for (int t = 1; t <= 8; ++t) {
     const double rate = 0.01 * t;  // a schedule
     for (int64_t i = 0; i < table.total(); ++i) gradients[i] = Gradient(i, t);
@@ -85,7 +85,7 @@ TEST(Optimizer, DecayTouchesEverythingButCoefficients) {
   std::vector<float> parameters(table.total()), zeros(table.total());
   table.Initialize(1, model, parameters.data());
   const std::vector<float> before = parameters;
-  Optimizer optimizer({.weight_decay = 0.5}, table, CpuOps<float>());
+  Optimizer optimizer({.weight_decay = 0.5}, Sharding(table, {}, {}), CpuOps<float>());
   optimizer.Step(1, 0.1, 1, zeros.data(), parameters.data(), nullptr);
   int coefficients = 0;
   for (const Parameter& p : table.parameters()) {

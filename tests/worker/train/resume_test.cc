@@ -131,7 +131,7 @@ TEST_F(ResumeTest, ACheckpointServesTheOtherPrecision) {
 
 TEST_F(ResumeTest, AStopOnRequestSavesItsStepAndLosesNothing) {
   const TrainingRun whole = TrainToEnd(Job(6));
-  TamperedGroup group(nullptr, [](int step, absl::Span<double> sums) { sums[3] += step == 3; });
+  TamperedGroup group(nullptr, [](int step, absl::Span<double> sums) { sums[StepSums::kStop] += step == 3; });
   const TrainingRun stopped = Train(Job(6), {.checkpoint_dir = checkpoints()}, group);
   ASSERT_TRUE(stopped.outcome.ok()) << stopped.outcome.status();
   EXPECT_EQ(*stopped.outcome, Outcome::kStopped);

@@ -1,0 +1,18 @@
+// The groups that one rank is in. Ranks form data parallel x expert parallel: with EP ranks to a copy of the experts, ranks
+// [i EP, (i + 1) EP) share one copy and rank r holds part r % EP of it.
+#ifndef POLYMOE_WORKER_PARALLEL_RANKS_H_
+#define POLYMOE_WORKER_PARALLEL_RANKS_H_
+
+#include "worker/parallel/group.h"
+
+namespace polymoe {
+
+struct Ranks {
+  Group& world;
+  Group& experts;   // those that share a copy of the experts
+  Group& replicas;  // those that hold the same part of it
+};
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_WORKER_PARALLEL_RANKS_H_
