@@ -33,8 +33,8 @@ struct MemoryPlan {
   uint64_t parameters = 0, activations = 0, scratch = 0;
 };
 
-// `spec` is complete, with sizes as they stand there: each rank holds a whole model and one micro-batch. A plan beyond 2^63 bytes says
-// 2^63.
+// `spec` is complete, with sizes as they stand there, for one of its spec.resources.ranks. What depends on the routing is counted as if
+// all experts got the same number of tokens; a rank whose experts get more takes more. A plan beyond 2^63 bytes says 2^63.
 MemoryPlan PlanMemory(const v1::JobSpec& spec, uint32_t threads);
 
 }  // namespace polymoe

@@ -14,9 +14,25 @@ class PlannedMemory : public TinyTraining {
     const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
                              .sequence_length = static_cast<int>(spec.data().sequence_length()),
                              .recompute = spec.train().recompute()};
-    if (spec.train().precision() == v1::PRECISION_BF16) return Model(config, RefOps<BF16>(), limits).memory_bytes();
-    return Model(config, RefOps<float>(), limits).memory_bytes();
+    NoExchange others(static_cast<int>(spec.resources().expert_parallel()));
+    ExpertExchange* exchange = others.ranks() == 1 ? nullptr : &others;
+    if (spec.train().precision() == v1::PRECISION_BF16) return Model(config, RefOps<BF16>(), limits, exchange).memory_bytes();
+    return Model(config, RefOps<float>(), limits, exchange).memory_bytes();
   }
+
+ private:
+  // To be the first of several ranks, without a pass.
+  class NoExchange final : public ExpertExchange {
+   public:
+    explicit NoExchange(int ranks) : ranks_(ranks) {}
+    int ranks() const override { return ranks_; }
+    int rank() const override { return 0; }
+    void Start(int, int64_t, const void*, const int64_t*, void*, const int64_t*) override {}
+    bool Finish(int) override { return false; }
+
+   private:
+    const int ranks_;
+  };
 };
 
 TEST_F(PlannedMemory, IsWhatTheModelTakes) {
@@ -37,6 +53,21 @@ TEST_F(PlannedMemory, IsWhatTheModelTakes) {
           }
         }
       }
+    }
+  }
+}
+
+TEST_F(PlannedMemory, IsWhatAModelOfSharedExpertsTakesWhenTheyShareEvenly) {
+  v1::JobFile file = Job(1);
+  v1::JobSpec& spec = *file.mutable_spec();
+  for (const uint32_t ranks : {2, 4}) {
+    for (const uint32_t micro_batch : {1, 3, 40}) {
+      spec.mutable_resources()->set_ranks(ranks);
+      spec.mutable_resources()->set_expert_parallel(ranks);
+      spec.mutable_train()->set_micro_batch(micro_batch);
+      spec.mutable_train()->set_load_balance_sequences(1);
+      const MemoryPlan plan = PlanMemory(spec, 1);
+      EXPECT_EQ(static_cast<uint64_t>(Taken(spec)), plan.activations + plan.scratch) << spec.ShortDebugString();
     }
   }
 }
