@@ -139,13 +139,23 @@ class DecoderOf final : public Decoder {
   // Up to the output of the last layer, in scratch_.last. Gives the router's losses.
   MicroBatchLosses Forward(const BlockContext<Element>& c, const int32_t* tokens) {
     MicroBatchLosses losses;
+    stats_.rows_away = 0;
     ops_.embedding_forward(c.tokens(), config_.hidden, tokens, c.parameters + table_.embedding(), layers_[0].x);
     for (int i = 0; i < config_.layers; ++i) {
       AttentionForward(c, table_.layer(i), layers_[i]);
       FfnForward(c, table_.layer(i), layers_[i], scratch_, i + 1 < config_.layers ? layers_[i + 1].x : scratch_.last);
       if (config_.moe && c.tokens() > 0) AddRouter(c, i, losses);
+      stats_.rows_away += RowsAway(layers_[i]);
     }
     return losses;
+  }
+
+  int64_t RowsAway(const LayerActivations<Element>& a) const {
+    int64_t rows = 0;
+    for (int rank = 0; exchange_ != nullptr && rank < exchange_->ranks(); ++rank) {
+      for (const ExpertRows<Element>& chunk : a.chunks) rows += rank == exchange_->rank() ? 0 : chunk.send_counts[rank];
+    }
+    return rows;
   }
 
   // Layer i's share of the losses, and its statistics, from the sums that its router has just made.

@@ -50,6 +50,7 @@ struct MicroBatchLosses {
 struct RouterStats {
   std::vector<int32_t> counts;  // [layers, E] routed rows
   std::vector<float> entropy;   // [layers] mean over tokens of the entropy of the router's distribution, nats
+  int64_t rows_away = 0;        // of all layers: tokens x other ranks that they went to
 };
 
 class Decoder;

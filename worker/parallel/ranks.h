@@ -3,6 +3,8 @@
 #ifndef POLYMOE_WORKER_PARALLEL_RANKS_H_
 #define POLYMOE_WORKER_PARALLEL_RANKS_H_
 
+#include <cstdint>
+
 #include "worker/parallel/group.h"
 
 namespace polymoe {
@@ -10,7 +12,11 @@ namespace polymoe {
 struct Ranks {
   Group& world;
   Group& experts;   // those that share a copy of the experts
-  Group& replicas;  // those that hold the same part of it
+  Group& replicas;  // those that hold the same part of it; may be `world`
+
+  uint64_t bytes_sent() const {
+    return world.bytes_sent() + experts.bytes_sent() + (&replicas == &world ? 0 : replicas.bytes_sent());
+  }
 };
 
 }  // namespace polymoe

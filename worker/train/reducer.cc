@@ -40,4 +40,14 @@ absl::Status Reducer::ShareParameters() {
   return absl::OkStatus();
 }
 
+int64_t Reducer::BytesNeeded() const {
+  int64_t bytes = 0;
+  for (const ShardedSection& s : sharding_.sections()) {
+    const int64_t own = s.own_end() - s.own_begin(),
+                  value = s.section.product && rounded_ != nullptr ? sizeof(BF16) : sizeof(float);
+    bytes += (s.section.size() - own) * static_cast<int64_t>(sizeof(float)) + own * (s.place.size - 1) * value;
+  }
+  return bytes;
+}
+
 }  // namespace polymoe

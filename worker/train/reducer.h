@@ -36,6 +36,9 @@ class Reducer {
   // nobody reads.
   absl::Status ShareParameters();
 
+  // Bytes that this rank cannot but send in one step of both.
+  int64_t BytesNeeded() const;
+
  private:
   Group& GroupOf(const Section& section) { return section.experts ? replicas_ : world_; }
   // Of the i-th section: a channel is used again when the operation before is done.

@@ -16,6 +16,8 @@ struct StepResult {
   double learning_rate = 0;
   double seconds = 0;           // of the step
   double micro_batches = 0;     // of all ranks
+  double bytes_sent = 0;        // between ranks, by all of them
+  double bytes_needed = 0;      // the least that this layout could do with
   bool skipped = false;         // loss or gradient was not finite
   uint64_t skipped_steps = 0;   // so far, with this one
   bool stop_requested = false;  // of any rank

@@ -17,10 +17,12 @@ class StepSums {
     kCrossEntropy,  // over tokens, nats
     kLoadBalance,   // over micro-batches
     kZ,
-    kSquares,     // of the gradients of owned rows
-    kStop,        // ranks that were asked to stop
-    kUnsaved,     // ranks whose part of a checkpoint is not written yet
-    kSaveFailed,  // ranks that could not write theirs
+    kSquares,      // of the gradients of owned rows
+    kStop,         // ranks that were asked to stop
+    kUnsaved,      // ranks whose part of a checkpoint is not written yet
+    kSaveFailed,   // ranks that could not write theirs
+    kBytesSent,    // to other ranks
+    kBytesNeeded,  // the least that the layout could do with
     kScalars
   };
 

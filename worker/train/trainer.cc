@@ -151,6 +151,9 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   for (const ShardedSection& s : sharding_.sections()) {
     sums_[StepSums::kSquares] += parameter_ops_.sum_squares(s.own_end() - s.own_begin(), gradients_ + s.own_begin());
   }
+  const uint64_t sent = ranks_.bytes_sent();
+  sums_[StepSums::kBytesSent] = static_cast<double>(sent - std::exchange(bytes_sent_, sent));
+  sums_[StepSums::kBytesNeeded] += static_cast<double>(reducer_.BytesNeeded());
   POLYMOE_RETURN_IF_ERROR(ranks_.world.AllReduceSum(sums_.values()));
   StepResult result = ResultOfSums();
   POLYMOE_RETURN_IF_ERROR(Update(result));
@@ -175,9 +178,16 @@ absl::Status Trainer::ComputeGradients() {
     sums_[StepSums::kLoadBalance] += losses.load_balance;
     sums_[StepSums::kZ] += losses.z;
     sums_.AddRouting(model_.router_stats());
+    sums_[StepSums::kBytesNeeded] += static_cast<double>(model_.router_stats().rows_away * BytesARow());
     reporter_.Alive(state_.step);
   }
   return absl::OkStatus();
+}
+
+// Of a row that goes to another rank and back: it, its experts' sum and the gradients of both; the routing and its gradient.
+int64_t Trainer::BytesARow() {
+  const int64_t element = model_.config().hidden * (model_.rounded() == nullptr ? sizeof(float) : sizeof(BF16));
+  return 4 * element + model_.config().top_k * static_cast<int64_t>(sizeof(int32_t) + 2 * sizeof(float));
 }
 
 StepResult Trainer::ResultOfSums() const {
@@ -188,6 +198,8 @@ StepResult Trainer::ResultOfSums() const {
           .z = sums_[StepSums::kZ] / micro_batches,
           .grad_norm = std::sqrt(sums_[StepSums::kSquares]),
           .micro_batches = micro_batches,
+          .bytes_sent = sums_[StepSums::kBytesSent],
+          .bytes_needed = sums_[StepSums::kBytesNeeded],
           .stop_requested = sums_[StepSums::kStop] > 0};
 }
 

@@ -73,6 +73,7 @@ class Trainer {
   absl::StatusOr<StepResult> Step(const std::atomic<bool>& stop);
   // Forward and backward of this rank's part of the global batch, into sums_.
   absl::Status ComputeGradients();
+  int64_t BytesARow();
   StepResult ResultOfSums() const;
   absl::Status Update(StepResult& result);
   absl::Status AfterStep(const StepResult& result);
@@ -109,6 +110,7 @@ class Trainer {
   std::vector<int32_t> tokens_, targets_;  // one micro-batch
   StepSums sums_;                          // of the latest step
   TrainerState state_;
+  uint64_t bytes_sent_ = 0;  // by all groups, up to the latest step
   int skipped_in_a_row_ = 0;
   int profiled_steps_ = 0;
   double profiled_seconds_ = 0;
