@@ -87,7 +87,7 @@ absl::StatusOr<Outcome> TrainJob(const Flags& flags, const v1::JobFile& file, Ev
   }
   SingleGroup group;
   Reporter reporter(file, Clock::Real(), events, flags.events_fd < 0 && isatty(STDERR_FILENO));
-  TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .resume = flags.resume};
+  TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .resume = flags.resume, .attempt = flags.attempt};
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
   if (!flags.profile.empty()) return TrainProfiled(flags.profile, file, options, group, reporter);
   POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, group, Clock::Real(), reporter));
@@ -125,7 +125,9 @@ int main(int argc, char** argv) {
   app.footer(polymoe::kFooter);
   app.set_version_flag("--version", polymoe::kVersion);
   app.add_option("--spec", flags.spec, "job file (YAML)")->required()->type_name("FILE");
-  app.add_option("--checkpoint-dir", flags.checkpoint_dir, "where checkpoints go (default: checkpoints/NAME)")->type_name("DIR");
+  app.add_option("--checkpoint-dir", flags.checkpoint_dir,
+                 "where checkpoints go: a folder or s3://BUCKET/PREFIX (default: checkpoints/NAME)")
+      ->type_name("DIR");
   app.add_option("--resume", flags.resume,
                  "auto: from the newest good checkpoint, if any; none: from scratch; or a checkpoint's path")
       ->type_name("auto|none|PATH");

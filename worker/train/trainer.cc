@@ -42,10 +42,17 @@ uint64_t BatchTokens(const v1::JobSpec& spec) {
   return uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
 }
 
+WriterOptions ToWriterOptions(const v1::CheckpointSpec& spec, const TrainerOptions& options, const Group& group) {
+  return {.rank = group.rank(),
+          .ranks = group.size(),
+          .attempt = options.attempt,
+          .retention = {.keep_last = spec.keep_last(), .keep_every = spec.keep_every()}};
+}
+
 }  // namespace
 
 Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
-                 TrainingData data)
+                 TrainingData data, std::unique_ptr<Storage> storage)
     : file_(file),
       options_(options),
       group_(group),
@@ -61,7 +68,9 @@ Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& 
         cut(gradients_, model_.table().total());
       }),
       tokens_(uint64_t{file.spec().train().micro_batch()} * file.spec().data().sequence_length()),
-      targets_(tokens_.size()) {}
+      targets_(tokens_.size()),
+      storage_(std::move(storage)),
+      writer_(*storage_, ToWriterOptions(file.spec().checkpoint(), options, group)) {}
 
 Trainer::~Trainer() = default;
 
@@ -70,9 +79,10 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file
   POLYMOE_RETURN_IF_ERROR(CheckPrecision(file.spec(), CpuHasBf16()));
   POLYMOE_RETURN_IF_ERROR(CheckSize(file.spec(), MachineMemory()));
   POLYMOE_ASSIGN_OR_RETURN(TrainingData data, OpenData(file.spec()));
+  POLYMOE_ASSIGN_OR_RETURN(std::unique_ptr<Storage> storage, OpenStorage(options.checkpoint_dir));
   std::unique_ptr<Trainer> trainer;
   try {
-    trainer = absl::WrapUnique(new Trainer(file, options, group, clock, reporter, std::move(data)));
+    trainer = absl::WrapUnique(new Trainer(file, options, group, clock, reporter, std::move(data), std::move(storage)));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("not enough memory for this model and micro-batch; lower spec.train.microBatch first");
   }
@@ -85,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file
 }
 
 absl::Status Trainer::ResumeTogether() {
-  absl::StatusOr<TrainerState> state = Resume(options_.resume, options_.checkpoint_dir, state_, Tensors());
+  absl::StatusOr<TrainerState> state = Resume(options_.resume, *storage_, state_, Slabs());
   POLYMOE_RETURN_IF_ERROR(Agree(state.status()));
   state_ = *std::move(state);
   // Ranks that see different folders must not train on together from different states.
@@ -97,7 +107,7 @@ absl::Status Trainer::ResumeTogether() {
                                            "; do all workers share ", options_.checkpoint_dir, "?"));
   }
   POLYMOE_RETURN_IF_ERROR(Agree(same));
-  return Agree(leads() ? SetAsideNewer(options_.checkpoint_dir, state_.step) : absl::OkStatus());
+  return Agree(leads() ? SetAsideNewer(*storage_, state_.step) : absl::OkStatus());
 }
 
 absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
@@ -220,10 +230,15 @@ void Trainer::Validate() {
 }
 
 absl::Status Trainer::Save() {
-  absl::StatusOr<std::string> path = SaveCheckpoint(options_.checkpoint_dir, state_, Tensors());
-  if (!path.ok()) return Annotate(path.status(), absl::StrCat("checkpoint of step ", state_.step));
-  reporter_.Saved(state_, *path);
-  return PruneCheckpoints(options_.checkpoint_dir, file_.spec().checkpoint().keep_last());
+  absl::Status saved = writer_.Start(state_, Slabs());
+  if (saved.ok()) saved = writer_.Wait();
+  if (saved.ok()) {
+    writer_.Commit();
+    saved = writer_.Wait();
+  }
+  if (!saved.ok()) return Annotate(saved, absl::StrCat("checkpoint of step ", state_.step));
+  reporter_.Saved(state_, writer_.path());
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Agree(const absl::Status& mine) {
@@ -234,15 +249,15 @@ absl::Status Trainer::Agree(const absl::Status& mine) {
   return failed == 0 ? absl::OkStatus() : absl::AbortedError("another rank failed; its own message says why");
 }
 
-std::vector<TensorRef> Trainer::Tensors() {
-  std::vector<TensorRef> tensors;
+std::vector<TensorSlab> Trainer::Slabs() {
+  std::vector<TensorSlab> slabs;
   const std::pair<const char*, float*> buffers[] = {
       {"", parameters_}, {"adam_m.", optimizer_.first()}, {"adam_v.", optimizer_.second()}};
   for (const auto& [prefix, buffer] : buffers) {
     for (const Parameter& p : model_.table().parameters())
-      tensors.push_back({absl::StrCat(prefix, p.name), p.shape, buffer + p.offset});
+      slabs.push_back(WholeTensor(absl::StrCat(prefix, p.name), p.shape, buffer + p.offset));
   }
-  return tensors;
+  return slabs;
 }
 
 }  // namespace polymoe

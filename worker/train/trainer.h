@@ -14,6 +14,8 @@
 #include "absl/status/statusor.h"
 
 #include "worker/checkpoint/checkpoint.h"
+#include "worker/checkpoint/storage.h"
+#include "worker/checkpoint/writer.h"
 #include "worker/data/loader.h"
 #include "worker/model/arena.h"
 #include "worker/model/model.h"
@@ -33,8 +35,9 @@ class JobFile;
 }
 
 struct TrainerOptions {
-  std::string checkpoint_dir;
+  std::string checkpoint_dir;    // a folder or s3://BUCKET/PREFIX
   std::string resume = "auto";   // "none", "auto" or a checkpoint's path: Resume in resume.h
+  uint32_t attempt = 1;          // of the job; newer attempts have larger numbers
   OpProfile* profile = nullptr;  // records the operations of all steps but the first
 };
 
@@ -60,7 +63,7 @@ class Trainer {
 
  private:
   Trainer(const v1::JobFile& file, const TrainerOptions& options, Group& group, const Clock& clock, Reporter& reporter,
-          TrainingData data);
+          TrainingData data, std::unique_ptr<Storage> storage);
 
   absl::Status ResumeTogether();
   absl::StatusOr<StepResult> Step(const std::atomic<bool>& stop);
@@ -70,7 +73,7 @@ class Trainer {
   absl::Status Save();
   // Waits for all ranks. An error of any of them is an error of all: `mine`, or one that says that it was another's.
   absl::Status Agree(const absl::Status& mine);
-  std::vector<TensorRef> Tensors();
+  std::vector<TensorSlab> Slabs();
   // Whether a multiple of `every` tokens lies in the step that ended at state_.tokens.
   absl::Status CheckFinite(const StepResult& result) const;
   bool Due(uint64_t every) const;
@@ -92,6 +95,8 @@ class Trainer {
   const Arena memory_;                                  // of both
   std::vector<int32_t> tokens_, targets_;               // one micro-batch
   TrainerState state_;
+  const std::unique_ptr<Storage> storage_;  // of checkpoints
+  CheckpointWriter writer_;
   int skipped_in_a_row_ = 0;
   int profiled_steps_ = 0;
   double profiled_seconds_ = 0;
