@@ -20,6 +20,8 @@
 namespace polymoe {
 namespace fs = std::filesystem;
 
+constexpr size_t kBuffer = 1 << 20;  // smaller pieces are gathered to this
+
 absl::Status ErrnoStatus(int error, absl::string_view doing, absl::string_view path) {
   const std::string message = absl::StrCat("cannot ", doing, " ", path, ": ", strerror(error));
   switch (error) {
@@ -118,19 +120,30 @@ OutputFile::~OutputFile() {
 }
 
 absl::Status OutputFile::Append(const void* data, size_t size) {
-  buffer_.append(static_cast<const char*>(data), size);
+  const auto* bytes = static_cast<const char*>(data);
   size_ += size;
-  return buffer_.size() < (1 << 20) ? absl::OkStatus() : Flush();
+  if (size < kBuffer) {
+    buffer_.append(bytes, size);
+    return buffer_.size() < kBuffer ? absl::OkStatus() : Flush();
+  }
+  POLYMOE_RETURN_IF_ERROR(Flush());
+  return Write(bytes, size);  // not worth a copy
 }
 
 absl::Status OutputFile::Flush() {
-  for (size_t done = 0; done < buffer_.size();) {
-    const ssize_t n = write(fd_, buffer_.data() + done, buffer_.size() - done);
+  POLYMOE_RETURN_IF_ERROR(Write(buffer_.data(), buffer_.size()));
+  buffer_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status OutputFile::Write(const char* data, size_t size) {
+  while (size > 0) {
+    const ssize_t n = write(fd_, data, size);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoStatus(errno, "write", path_);
-    done += n;
+    data += n;
+    size -= n;
   }
-  buffer_.clear();
   return absl::OkStatus();
 }
 

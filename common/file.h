@@ -45,6 +45,7 @@ class OutputFile {
  private:
   OutputFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
   absl::Status Flush();
+  absl::Status Write(const char* data, size_t size);
 
   std::string path_;
   int fd_;

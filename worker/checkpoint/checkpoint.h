@@ -1,14 +1,16 @@
-// Training state on disk. A checkpoint is the folder DIRECTORY/step-00000100 with
-//   rank-0.safetensors   the tensors: parameters and both moments
-//   index.json           format version; each file with size and CRC-32; each tensor with its global shape and its boxes in the files
-//   trainer.json         TrainerState
-//   COMMITTED            written last: without it the folder is no checkpoint
-// All of it is written to DIRECTORY/step-00000100.tmp, fsynced, renamed, and only then marked. A crash at any point leaves the older
-// checkpoints as they were.
+// Training state on disk or in an object store. A checkpoint is the folder step-00000100 with
+//   attempt-3/rank-0.safetensors   the slabs of rank 0: parameters and both moments; one such file a rank
+//   attempt-3/index.json           each tensor with its shape and its boxes: file, place in it, rows, CRC-32
+//   attempt-3/trainer.json         TrainerState
+//   COMMITTED                      written last, and never over another: without it the folder is no checkpoint. JSON: format version, the
+//                                  attempt whose folder counts, tokens, CRC-32 of both JSON files
+// So ranks of different attempts never write to the same place, and a checkpoint consists of what one attempt wrote. The layout of the ranks
+// that load may differ in every way from that of those that saved. CheckpointWriter (writer.h) makes checkpoints.
 #ifndef POLYMOE_WORKER_CHECKPOINT_CHECKPOINT_H_
 #define POLYMOE_WORKER_CHECKPOINT_CHECKPOINT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +19,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
-#include "worker/checkpoint/safetensors.h"
+#include "worker/checkpoint/slab.h"
+#include "worker/checkpoint/storage.h"
 
 namespace polymoe {
 
@@ -31,24 +34,29 @@ struct TrainerState {
   std::string model;       // the shape in words; must match on load
 };
 
-// Returns the checkpoint's path. A complete checkpoint of this step that is there already is left alone.
-absl::StatusOr<std::string> SaveCheckpoint(const std::string& directory, const TrainerState& state,
-                                           absl::Span<const TensorRef> tensors);
-
-// Verifies everything, then fills the tensors. INVALID_ARGUMENT for a checkpoint of another model, DATA_LOSS or NOT_FOUND for a damaged
-// or incomplete one; the tensors are untouched then.
-absl::StatusOr<TrainerState> LoadCheckpoint(const std::string& path, absl::string_view model, absl::Span<const TensorRef> tensors);
+// Fills the slabs, of which there may be any number and of any cut, from the checkpoint called `name` (step-00000100). Reads and verifies
+// the boxes that they need and no others; only then does it touch the first slab. Takes as much memory as those boxes meanwhile.
+// INVALID_ARGUMENT for a checkpoint of another model or format version; NOT_FOUND when there is no committed one; DATA_LOSS for a damaged
+// one; else an error of the storage, which says nothing about the checkpoint.
+absl::StatusOr<TrainerState> LoadCheckpoint(Storage& storage, const std::string& name, absl::string_view model,
+                                            absl::Span<const TensorSlab> slabs);
 
 struct CheckpointInfo {
   uint64_t step = 0;
-  std::string path;
+  std::optional<uint64_t> tokens;  // none when the marker cannot be read: damaged, or of another format version
+  std::string name;
 };
 
 // The committed ones, oldest first; none when the folder is not there.
-absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(const std::string& directory);
+absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(Storage& storage);
 
-// Removes all but the newest `keep_last` (at least 1) committed checkpoints, and what interrupted saves left.
-absl::Status PruneCheckpoints(const std::string& directory, uint32_t keep_last);
+// Makes a checkpoint none, so that its step can be saved anew. A folder is renamed to step-00000100.superseded, in place of an older one.
+// In an object store, which cannot rename, the marker is: COMMITTED becomes SUPERSEDED, and the files stay until this step is saved again.
+absl::Status SetAside(Storage& storage, const std::string& name);
+
+// step-00000100 <-> 100.
+std::string CheckpointName(uint64_t step);
+std::optional<uint64_t> ParseCheckpointName(absl::string_view name);
 
 }  // namespace polymoe
 

@@ -1,52 +1,30 @@
-// The safetensors format (huggingface/safetensors README): u64 length, JSON header, tensors. Only F32, which is all that we keep.
-// Files open in every tool that reads the format.
+// The head of a file in the safetensors format (huggingface/safetensors README): u64 length, JSON, and then the tensors. Only F32, which is
+// all that we keep. Files open in every tool that reads the format: a whole tensor under its name, rows [b, e) of one as NAME[b:e].
 #ifndef POLYMOE_WORKER_CHECKPOINT_SAFETENSORS_H_
 #define POLYMOE_WORKER_CHECKPOINT_SAFETENSORS_H_
 
 #include <cstdint>
-#include <map>
 #include <string>
-#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
-#include "common/file.h"
+#include "worker/checkpoint/slab.h"
+#include "worker/checkpoint/storage.h"
 
 namespace polymoe {
 
-// A named fp32 tensor in memory that belongs to someone else.
-struct TensorRef {
-  std::string name;
-  std::vector<int64_t> shape;
-  float* data = nullptr;
+// Everything before the data of these slabs, which follow one another in this order; those without rows are left out. Its size is a
+// multiple of 8. `note` is kept with it, for ReadSafetensorsNote.
+std::string SafetensorsHead(absl::Span<const TensorSlab> slabs, const std::string& note);
 
-  int64_t size() const;
+struct SafetensorsNote {
+  std::string note;
+  uint64_t data_offset;  // of the first tensor in the file
 };
 
-// Writes and fsyncs `path`; returns the CRC-32 (zlib) of the whole file.
-absl::StatusOr<uint32_t> WriteSafetensors(const std::string& path, absl::Span<const TensorRef> tensors);
-
-class SafetensorsFile {
- public:
-  struct Entry {
-    std::vector<int64_t> shape;
-    const float* data;  // into the map; not aligned more than 4 bytes
-  };
-
-  // Maps the file and checks the header as the format demands: sorted, without holes or overlaps, ending at the end of the file.
-  static absl::StatusOr<SafetensorsFile> Open(const std::string& path);
-
-  const std::map<std::string, Entry>& tensors() const { return tensors_; }
-  absl::Span<const uint8_t> bytes() const { return file_.bytes(); }
-
- private:
-  explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
-
-  MappedFile file_;
-  std::map<std::string, Entry> tensors_;
-};
+// DATA_LOSS when the object does not begin like one of ours.
+absl::StatusOr<SafetensorsNote> ReadSafetensorsNote(Storage& storage, const std::string& name);
 
 }  // namespace polymoe
 

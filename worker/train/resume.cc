@@ -1,16 +1,15 @@
 #include "worker/train/resume.h"
 
-#include <cerrno>
-#include <cstdio>
+#include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 
-#include "common/file.h"
 #include "common/log.h"
 #include "common/status.h"
 
@@ -26,37 +25,41 @@ struct Asked {
 };
 
 absl::StatusOr<Asked> ParsePath(const std::string& text) {
-  std::filesystem::path path = std::filesystem::path(text).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // "a/b/" is "a/b"
-  const std::string name = path.filename().string(), directory = path.parent_path().string();
-  absl::string_view number = name;
-  uint64_t step;
-  if (!absl::ConsumePrefix(&number, "step-") || !absl::SimpleAtoi(number, &step)) {
-    return absl::InvalidArgumentError(absl::StrCat("--resume ", text, " is no checkpoint: give auto, none, or the path of one (",
-                                                   path.string(), "/step-00000100)"));
+  const bool in_store = absl::StrContains(text, "://");
+  std::string path = in_store ? text : std::filesystem::path(text).lexically_normal().string();
+  while (path.size() > 1 && absl::EndsWith(path, "/")) path.pop_back();
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(1, slash));
+  const std::optional<uint64_t> step =
+      ParseCheckpointName(absl::string_view(path).substr(slash == std::string::npos ? 0 : slash + 1));
+  if (!step) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--resume ", text, " is no checkpoint: give auto, none, or the path of one (", path, "/step-00000100)"));
   }
-  return Asked{directory.empty() ? "." : directory, step};
+  return Asked{directory, *step};
 }
 
-absl::StatusOr<TrainerState> Load(const std::string& path, const TrainerState& fresh, absl::Span<const TensorRef> tensors) {
-  absl::StatusOr<TrainerState> loaded = LoadCheckpoint(path, fresh.model, tensors);
+absl::StatusOr<TrainerState> Load(Storage& storage, const std::string& name, const TrainerState& fresh,
+                                  absl::Span<const TensorSlab> slabs) {
+  absl::StatusOr<TrainerState> loaded = LoadCheckpoint(storage, name, fresh.model, slabs);
   if (absl::IsInvalidArgument(loaded.status())) {
     return absl::InvalidArgumentError(absl::StrCat(loaded.status().message(), kAnotherRun));
   }
   if (loaded.ok() && loaded->data_order != fresh.data_order) {
-    return absl::InvalidArgumentError(absl::StrCat("checkpoint ", path, " was trained on other data or in another order (",
-                                                   loaded->data_order, "; this job has ", fresh.data_order, ")", kAnotherRun));
+    return absl::InvalidArgumentError(absl::StrCat("checkpoint ", storage.Where(name),
+                                                   " was trained on other data or in another order (", loaded->data_order,
+                                                   "; this job has ", fresh.data_order, ")", kAnotherRun));
   }
   return loaded;
 }
 
 // The newest of `candidates` (oldest first) that is good. `error` is what is wrong with the one that was wanted, if it is known.
-absl::StatusOr<TrainerState> LoadNewest(const std::vector<CheckpointInfo>& candidates, absl::Status error,
-                                        const TrainerState& fresh, absl::Span<const TensorRef> tensors) {
+absl::StatusOr<TrainerState> LoadNewest(Storage& storage, const std::vector<CheckpointInfo>& candidates, absl::Status error,
+                                        const TrainerState& fresh, absl::Span<const TensorSlab> slabs) {
   for (auto it = candidates.rbegin(); it != candidates.rend(); ++it) {
     if (!error.ok()) LogWarning("checkpoint not usable, trying an older one", {{"error", std::string(error.message())}});
-    absl::StatusOr<TrainerState> loaded = Load(it->path, fresh, tensors);
-    if (loaded.ok() || absl::IsInvalidArgument(loaded.status())) return loaded;
+    absl::StatusOr<TrainerState> loaded = Load(storage, it->name, fresh, slabs);
+    if (!absl::IsDataLoss(loaded.status()) && !absl::IsNotFound(loaded.status())) return loaded;
     error = loaded.status();
   }
   return error;
@@ -64,32 +67,31 @@ absl::StatusOr<TrainerState> LoadNewest(const std::vector<CheckpointInfo>& candi
 
 }  // namespace
 
-absl::StatusOr<TrainerState> Resume(const std::string& choice, const std::string& directory, const TrainerState& fresh,
-                                    absl::Span<const TensorRef> tensors) {
+absl::StatusOr<TrainerState> Resume(const std::string& choice, Storage& storage, const TrainerState& fresh,
+                                    absl::Span<const TensorSlab> slabs) {
   if (choice == "none") return fresh;
   if (choice == "auto") {
-    POLYMOE_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> candidates, ListCheckpoints(directory));
+    POLYMOE_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> candidates, ListCheckpoints(storage));
     if (candidates.empty()) return fresh;
-    return LoadNewest(candidates, absl::OkStatus(), fresh, tensors);
+    return LoadNewest(storage, candidates, absl::OkStatus(), fresh, slabs);
   }
   POLYMOE_ASSIGN_OR_RETURN(const Asked asked, ParsePath(choice));
-  POLYMOE_ASSIGN_OR_RETURN(std::vector<CheckpointInfo> candidates, ListCheckpoints(asked.directory));
+  POLYMOE_ASSIGN_OR_RETURN(const std::unique_ptr<Storage> theirs, OpenStorage(asked.directory));
+  POLYMOE_ASSIGN_OR_RETURN(std::vector<CheckpointInfo> candidates, ListCheckpoints(*theirs));
   std::erase_if(candidates, [&](const CheckpointInfo& c) { return c.step > asked.step; });
   absl::Status missing;
   if (candidates.empty() || candidates.back().step != asked.step) {
     missing = absl::NotFoundError(absl::StrCat("there is no complete checkpoint at ", choice));
   }
-  return LoadNewest(candidates, missing, fresh, tensors);
+  return LoadNewest(*theirs, candidates, missing, fresh, slabs);
 }
 
-absl::Status SetAsideNewer(const std::string& directory, uint64_t step) {
-  POLYMOE_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> checkpoints, ListCheckpoints(directory));
+absl::Status SetAsideNewer(Storage& storage, uint64_t step) {
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> checkpoints, ListCheckpoints(storage));
   for (const CheckpointInfo& checkpoint : checkpoints) {
     if (checkpoint.step <= step) continue;
-    const std::string aside = checkpoint.path + ".superseded";
-    POLYMOE_RETURN_IF_ERROR(RemoveTree(aside));  // of an earlier time
-    if (std::rename(checkpoint.path.c_str(), aside.c_str()) != 0) return ErrnoStatus(errno, "rename to", aside);
-    LogWarning("checkpoint is ahead of where training starts, set aside", {{"path", aside}});
+    POLYMOE_RETURN_IF_ERROR(SetAside(storage, checkpoint.name));
+    LogWarning("checkpoint is ahead of where training starts, set aside", {{"path", storage.Where(checkpoint.name)}});
   }
   return absl::OkStatus();
 }

@@ -13,18 +13,18 @@
 
 namespace polymoe {
 
-// Fills `tensors` from a checkpoint and returns its state, or returns `fresh` and touches nothing. `choice` is
+// Fills `slabs` from a checkpoint and returns its state, or returns `fresh` and touches nothing. `choice` is
 //   "none"  from scratch
-//   "auto"  the newest good checkpoint in `directory`; from scratch when it holds none
-//   PATH    that checkpoint (.../step-00000100), else an older one beside it
+//   "auto"  the newest good checkpoint in `storage`; from scratch when it holds none
+//   PATH    that checkpoint (.../step-00000100, s3:// too), else an older one beside it
 // A damaged checkpoint is passed over with a warning. When none is left, the error of the newest one; INVALID_ARGUMENT when it is of
-// another model or other data than `fresh`, since an older one would not help.
-absl::StatusOr<TrainerState> Resume(const std::string& choice, const std::string& directory, const TrainerState& fresh,
-                                    absl::Span<const TensorRef> tensors);
+// another model or other data than `fresh`, since an older one would not help; nor does one when the storage fails.
+absl::StatusOr<TrainerState> Resume(const std::string& choice, Storage& storage, const TrainerState& fresh,
+                                    absl::Span<const TensorSlab> slabs);
 
-// Renames each committed checkpoint of a later step to step-00000200.superseded, with a warning. They are another course of this run
-// (an earlier run, an attempt that got further, or damaged): left in place, they would count as newest, and as already saved.
-absl::Status SetAsideNewer(const std::string& directory, uint64_t step);
+// Sets each committed checkpoint of a later step aside (SetAside), with a warning. They are another course of this run (an earlier run,
+// an attempt that got further, or damaged): left in place, they would count as newest, and as already saved.
+absl::Status SetAsideNewer(Storage& storage, uint64_t step);
 
 }  // namespace polymoe
 

@@ -43,14 +43,21 @@ Place PlaceIn(const Group& group) {
   return {group.rank(), group.size()};
 }
 
+WriterOptions ToWriterOptions(const v1::CheckpointSpec& spec, const TrainerOptions& options, const Group& world) {
+  return {.rank = world.rank(),
+          .ranks = world.size(),
+          .attempt = options.attempt,
+          .retention = {.keep_last = spec.keep_last(), .keep_every = spec.keep_every()}};
+}
+
 uint64_t BatchTokens(const v1::JobSpec& spec) {
   return uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
 }
 
 }  // namespace
 
-Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks, const Clock& clock, Reporter& reporter,
-                 TrainingData data)
+Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Ranks& ranks, const Clock& clock, Reporter& reporter,
+                 TrainingData data, std::unique_ptr<Storage> storage)
     : file_(file),
       options_(options),
       ranks_(ranks),
@@ -58,30 +65,36 @@ Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, const R
       reporter_(reporter),
       data_(std::move(data)),
       loader_(MakeLoader(data_.train, file.spec())),
-      exchange_(ranks.experts.size() == 1 ? nullptr : std::make_unique<GroupExchange>(ranks.experts, clock)),
+      exchange_(ranks.experts->size() == 1 ? nullptr : std::make_unique<GroupExchange>(*ranks.experts, clock)),
       model_(MakeModel(file.spec(), options.profile, exchange_.get())),
       parameter_ops_(ParameterOps(options.profile)),
-      sharding_(model_.table(), PlaceIn(ranks.world), PlaceIn(ranks.replicas)),
+      sharding_(model_.table(), PlaceIn(*ranks.world), PlaceIn(*ranks.replicas)),
       optimizer_(ToAdamW(file.spec().train()), sharding_, parameter_ops_),
       memory_([this](Arena::Cutter& cut) {
         cut(parameters_, model_.table().total());
         cut(gradients_, model_.table().total());
       }),
-      reducer_(sharding_, ranks.world, ranks.replicas, gradients_, parameters_, model_.rounded()),
+      reducer_(sharding_, *ranks.world, *ranks.replicas, gradients_, parameters_, model_.rounded()),
       tokens_(uint64_t{file.spec().train().micro_batch()} * file.spec().data().sequence_length()),
       targets_(tokens_.size()),
-      sums_(model_.config().layers, model_.config().moe ? model_.config().experts : 0, ranks.world.size()) {}
+      sums_(model_.config().layers, model_.config().moe ? model_.config().experts : 0, ranks.world->size()),
+      storage_(std::move(storage)),
+      saver_(
+          *storage_, ToWriterOptions(file.spec().checkpoint(), options, *ranks.world), *ranks.world,
+          [this](const TrainerState& state, const std::string& path) { reporter_.Saved(state, path); },
+          [this] { reporter_.Alive(state_.step); }) {}
 
 Trainer::~Trainer() = default;
 
-absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks,
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file, const TrainerOptions& options, Ranks& ranks,
                                                          const Clock& clock, Reporter& reporter) {
   POLYMOE_RETURN_IF_ERROR(CheckPrecision(file.spec(), CpuHasBf16()));
   POLYMOE_RETURN_IF_ERROR(CheckSize(file.spec(), MachineMemory()));
   POLYMOE_ASSIGN_OR_RETURN(TrainingData data, OpenData(file.spec()));
+  POLYMOE_ASSIGN_OR_RETURN(std::unique_ptr<Storage> storage, OpenStorage(options.checkpoint_dir));
   std::unique_ptr<Trainer> trainer;
   try {
-    trainer = absl::WrapUnique(new Trainer(file, options, ranks, clock, reporter, std::move(data)));
+    trainer = absl::WrapUnique(new Trainer(file, options, ranks, clock, reporter, std::move(data), std::move(storage)));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("not enough memory for this model and micro-batch; lower spec.train.microBatch first");
   }
@@ -93,20 +106,26 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const v1::JobFile& file
   return trainer;
 }
 
+// The newest checkpoint that is good for every rank: each reads its own rows, and what it finds damaged the others may not have seen.
 absl::Status Trainer::ResumeTogether() {
-  absl::StatusOr<TrainerState> state = Resume(options_.resume, options_.checkpoint_dir, state_, Tensors());
-  POLYMOE_RETURN_IF_ERROR(Agree(state.status()));
-  state_ = *std::move(state);
-  // Ranks that see different folders must not train on together from different states.
-  double leaders_step = leads() ? static_cast<double>(state_.step) : 0;
-  POLYMOE_RETURN_IF_ERROR(ranks_.world.AllReduceSum(absl::MakeSpan(&leaders_step, 1)));
-  absl::Status same;
-  if (leaders_step != static_cast<double>(state_.step)) {
-    same = absl::AbortedError(absl::StrCat("rank ", ranks_.world.rank(), " resumed at step ", state_.step, ", rank 0 at ",
-                                           leaders_step, "; do all workers share ", options_.checkpoint_dir, "?"));
+  const int rank = ranks_.world->rank();
+  const TrainerState fresh = state_;
+  for (std::string choice = options_.resume;;) {
+    absl::StatusOr<TrainerState> state = Resume(choice, *storage_, fresh, SlabsToLoad());
+    POLYMOE_RETURN_IF_ERROR(Agree(state.status()));
+    state_ = *std::move(state);
+    std::vector<double> steps(ranks_.world->size());
+    steps[rank] = static_cast<double>(state_.step);
+    POLYMOE_RETURN_IF_ERROR(ranks_.world->AllReduceSum(absl::MakeSpan(steps)));
+    const auto [oldest, newest] = std::minmax_element(steps.begin(), steps.end());
+    if (*oldest == *newest) break;
+    if (*oldest == 0) {
+      return absl::AbortedError(absl::StrCat("rank ", oldest - steps.begin(), " finds no checkpoint, rank ", newest - steps.begin(),
+                                             " that of step ", *newest, "; do all workers share ", options_.checkpoint_dir, "?"));
+    }
+    choice = storage_->Where(CheckpointName(static_cast<uint64_t>(*oldest)));
   }
-  POLYMOE_RETURN_IF_ERROR(Agree(same));
-  return Agree(leads() ? SetAsideNewer(options_.checkpoint_dir, state_.step) : absl::OkStatus());
+  return Agree(leads() ? SetAsideNewer(*storage_, state_.step) : absl::OkStatus());
 }
 
 absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
@@ -123,10 +142,12 @@ absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
     }
     POLYMOE_RETURN_IF_ERROR(AfterStep(result));
     if (result.stop_requested && !done()) {
+      POLYMOE_RETURN_IF_ERROR(saver_.Finish());
       if (leads()) reporter_.Stopped(state_);
       return Outcome::kStopped;
     }
   }
+  POLYMOE_RETURN_IF_ERROR(saver_.Finish());
   if (leads()) reporter_.Done(state_);
   return Outcome::kDone;
 }
@@ -138,7 +159,7 @@ bool Trainer::done() const {
 // Batch -> forward and backward a micro-batch -> reduce -> update.
 absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   const absl::Duration start = clock_.Monotonic();
-  const int rank = ranks_.world.rank();
+  const int rank = ranks_.world->rank();
   sums_.Clear();
   sums_[StepSums::kStop] = stop.load(std::memory_order_relaxed) ? 1 : 0;
   POLYMOE_RETURN_IF_ERROR(ComputeGradients());
@@ -151,10 +172,12 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   for (const ShardedSection& s : sharding_.sections()) {
     sums_[StepSums::kSquares] += parameter_ops_.sum_squares(s.own_end() - s.own_begin(), gradients_ + s.own_begin());
   }
-  const uint64_t sent = ranks_.bytes_sent();
+  saver_.AddTo(sums_);
+  const uint64_t sent = BytesSent();
   sums_[StepSums::kBytesSent] = static_cast<double>(sent - std::exchange(bytes_sent_, sent));
   sums_[StepSums::kBytesNeeded] += static_cast<double>(reducer_.BytesNeeded());
-  POLYMOE_RETURN_IF_ERROR(ranks_.world.AllReduceSum(sums_.values()));
+  POLYMOE_RETURN_IF_ERROR(ranks_.world->AllReduceSum(sums_.values()));
+  POLYMOE_RETURN_IF_ERROR(saver_.Advance(sums_));
   StepResult result = ResultOfSums();
   POLYMOE_RETURN_IF_ERROR(Update(result));
   result.seconds = absl::ToDoubleSeconds(clock_.Monotonic() - start);
@@ -164,10 +187,10 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
 // Rank r of W takes the r-th of W equal parts of the global batch, in micro-batches: their set is the same for every W.
 absl::Status Trainer::ComputeGradients() {
   const v1::TrainSpec& train = file_.spec().train();
-  const uint32_t micro = train.micro_batch(), share = train.global_batch() / ranks_.world.size(), micro_batches = share / micro;
+  const uint32_t micro = train.micro_batch(), share = train.global_batch() / ranks_.world->size(), micro_batches = share / micro;
   const auto scale = static_cast<float>(1 / static_cast<double>(BatchTokens(file_.spec())));
   for (uint32_t i = 0; i < micro_batches; ++i) {
-    loader_.Fill(state_.sequences + uint64_t{share} * ranks_.world.rank() + uint64_t{micro} * i, micro, tokens_.data(),
+    loader_.Fill(state_.sequences + uint64_t{share} * ranks_.world->rank() + uint64_t{micro} * i, micro, tokens_.data(),
                  targets_.data());
     const StageDone reduce = [this](int stage) { reducer_.StartGradients(stage); };
     const MicroBatchLosses losses =
@@ -233,9 +256,13 @@ absl::Status Trainer::AfterStep(const StepResult& result) {
   const bool validates = done() || Due(file_.spec().validation().every_tokens());
   const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
   POLYMOE_RETURN_IF_ERROR(Report(result, validates));
-  POLYMOE_RETURN_IF_ERROR(CheckFinite(result));
+  if (const absl::Status finite = CheckFinite(result); !finite.ok()) {
+    // The state before was good, and all ranks are here: what is being saved is worth the wait.
+    POLYMOE_RETURN_IF_ERROR(saver_.Finish());
+    return finite;
+  }
   if (validates) POLYMOE_RETURN_IF_ERROR(Validate());
-  return saves ? Agree(leads() ? Save() : absl::OkStatus()) : absl::OkStatus();
+  return saves ? saver_.Start(state_, SlabsToSave()) : absl::OkStatus();
 }
 
 absl::Status Trainer::Report(const StepResult& result, bool validates) {
@@ -258,7 +285,7 @@ absl::StatusOr<std::vector<float>> Trainer::Coefficients() {
   for (int i = 0; i < config.layers; ++i) {
     std::copy_n(parameters_ + model_.table().layer(i).coefficients, here * count, all.data() + (i * sets + first) * count);
   }
-  if (here != sets) POLYMOE_RETURN_IF_ERROR(ranks_.experts.AllReduceSum(absl::MakeSpan(all)));
+  if (here != sets) POLYMOE_RETURN_IF_ERROR(ranks_.experts->AllReduceSum(absl::MakeSpan(all)));
   return all;
 }
 
@@ -279,7 +306,7 @@ absl::Status Trainer::Validate() {
   const BatchBuffers buffers{file_.spec().train().micro_batch(), file_.spec().data().sequence_length(), absl::MakeSpan(tokens_),
                              absl::MakeSpan(targets_)};
   for (const ValidationData& set : data_.validation) {
-    POLYMOE_ASSIGN_OR_RETURN(const double loss, ValidationLoss(set, model_, parameters_, ranks_.world, buffers,
+    POLYMOE_ASSIGN_OR_RETURN(const double loss, ValidationLoss(set, model_, parameters_, *ranks_.world, buffers,
                                                                [this] { reporter_.Alive(state_.step); }));
     if (exchange_ != nullptr) POLYMOE_RETURN_IF_ERROR(exchange_->status());
     const double tokens_per_byte =
@@ -289,30 +316,40 @@ absl::Status Trainer::Validate() {
   return absl::OkStatus();
 }
 
-absl::Status Trainer::Save() {
-  absl::StatusOr<std::string> path = SaveCheckpoint(options_.checkpoint_dir, state_, Tensors());
-  if (!path.ok()) return Annotate(path.status(), absl::StrCat("checkpoint of step ", state_.step));
-  reporter_.Saved(state_, *path);
-  return PruneCheckpoints(options_.checkpoint_dir, file_.spec().checkpoint().keep_last());
-}
-
 absl::Status Trainer::Agree(const absl::Status& mine) {
   double failed = mine.ok() ? 0 : 1;
-  const absl::Status reduced = ranks_.world.AllReduceSum(absl::MakeSpan(&failed, 1));
+  const absl::Status reduced = ranks_.world->AllReduceSum(absl::MakeSpan(&failed, 1));
   if (!mine.ok()) return mine;
   POLYMOE_RETURN_IF_ERROR(reduced);
   return failed == 0 ? absl::OkStatus() : absl::AbortedError("another rank failed; its own message says why");
 }
 
-std::vector<TensorRef> Trainer::Tensors() {
-  std::vector<TensorRef> tensors;
-  const std::pair<const char*, float*> buffers[] = {
-      {"", parameters_}, {"adam_m.", optimizer_.first()}, {"adam_v.", optimizer_.second()}};
-  for (const auto& [prefix, buffer] : buffers) {
-    for (const Parameter& p : model_.table().parameters())
-      tensors.push_back({absl::StrCat(prefix, p.name), p.shape, buffer + p.offset});
+std::vector<TensorSlab> Trainer::SlabsToLoad() {
+  std::vector<TensorSlab> slabs;
+  for (const Parameter& p : model_.table().parameters()) slabs.push_back(WholeTensor(p.name, p.shape, parameters_ + p.offset));
+  AddMoments(slabs);
+  return slabs;
+}
+
+std::vector<TensorSlab> Trainer::SlabsToSave() {
+  std::vector<TensorSlab> slabs;
+  for (const OwnedRows& rows : sharding_.rows()) {
+    slabs.push_back({rows.parameter->name, rows.parameter->shape, rows.begin, rows.end, parameters_ + rows.offset});
   }
-  return tensors;
+  AddMoments(slabs);
+  return slabs;
+}
+
+void Trainer::AddMoments(std::vector<TensorSlab>& slabs) {
+  for (const OwnedRows& rows : sharding_.rows()) {
+    const Parameter& p = *rows.parameter;
+    slabs.push_back({"adam_m." + p.name, p.shape, rows.begin, rows.end, optimizer_.first() + rows.owned});
+    slabs.push_back({"adam_v." + p.name, p.shape, rows.begin, rows.end, optimizer_.second() + rows.owned});
+  }
+}
+
+uint64_t Trainer::BytesSent() const {
+  return ranks_.world->bytes_sent() + ranks_.experts->bytes_sent() + ranks_.replicas->bytes_sent();
 }
 
 }  // namespace polymoe

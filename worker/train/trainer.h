@@ -14,13 +14,15 @@
 #include "absl/status/statusor.h"
 
 #include "worker/checkpoint/checkpoint.h"
+#include "worker/checkpoint/storage.h"
 #include "worker/data/loader.h"
 #include "worker/model/arena.h"
 #include "worker/model/model.h"
-#include "worker/parallel/ranks.h"
+#include "worker/parallel/layout.h"
 #include "worker/train/group_exchange.h"
 #include "worker/train/optimizer.h"
 #include "worker/train/reducer.h"
+#include "worker/train/saver.h"
 #include "worker/train/setup.h"
 #include "worker/train/sharding.h"
 #include "worker/train/step.h"
@@ -37,7 +39,8 @@ class JobFile;
 }
 
 struct TrainerOptions {
-  std::string checkpoint_dir;
+  std::string checkpoint_dir;    // a folder or s3://BUCKET/PREFIX
+  uint32_t attempt = 1;          // of the job; newer attempts have larger numbers
   std::string resume = "auto";   // "none", "auto" or a checkpoint's path: Resume in resume.h
   OpProfile* profile = nullptr;  // records the operations of all steps but the first
 };
@@ -49,7 +52,7 @@ class Trainer {
   // Opens and checks the data, takes all memory, initialises or resumes; the ranks start from the same state, or not at all. A
   // checkpoint of the other precision will do: it holds the fp32 weights. `file` is complete (CompleteJobFile). References are kept.
   // Its spec.resources.ranks is the number of ranks that there are.
-  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks,
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const v1::JobFile& file, const TrainerOptions& options, Ranks& ranks,
                                                          const Clock& clock, Reporter& reporter);
   ~Trainer();
 
@@ -66,8 +69,8 @@ class Trainer {
   const ParameterTable& table() const { return model_.table(); }
 
  private:
-  Trainer(const v1::JobFile& file, const TrainerOptions& options, const Ranks& ranks, const Clock& clock, Reporter& reporter,
-          TrainingData data);
+  Trainer(const v1::JobFile& file, const TrainerOptions& options, Ranks& ranks, const Clock& clock, Reporter& reporter,
+          TrainingData data, std::unique_ptr<Storage> storage);
 
   absl::Status ResumeTogether();
   absl::StatusOr<StepResult> Step(const std::atomic<bool>& stop);
@@ -79,21 +82,25 @@ class Trainer {
   absl::Status AfterStep(const StepResult& result);
   absl::Status Report(const StepResult& result, bool validates);
   absl::Status Validate();
-  absl::Status Save();
   // Waits for all ranks. An error of any of them is an error of all: `mine`, or one that says that it was another's.
   absl::Status Agree(const absl::Status& mine);
-  std::vector<TensorRef> Tensors();
+  // What this rank reads from a checkpoint: all rows of its table, and the moments of those that it owns.
+  std::vector<TensorSlab> SlabsToLoad();
+  // What it writes: the rows that it owns.
+  std::vector<TensorSlab> SlabsToSave();
+  void AddMoments(std::vector<TensorSlab>& slabs);
+  uint64_t BytesSent() const;
   // Of all layers and experts, as Reporter::Step takes them.
   absl::StatusOr<std::vector<float>> Coefficients();
   absl::Status CheckFinite(const StepResult& result) const;
   // Whether a multiple of `every` tokens lies in the step that ended at state_.tokens.
   bool Due(uint64_t every) const;
   bool done() const;
-  bool leads() const { return ranks_.world.rank() == 0; }
+  bool leads() const { return ranks_.world->rank() == 0; }
 
   const v1::JobFile& file_;
   const TrainerOptions options_;
-  const Ranks ranks_;
+  Ranks& ranks_;
   const Clock& clock_;
   Reporter& reporter_;
   const TrainingData data_;
@@ -110,6 +117,8 @@ class Trainer {
   std::vector<int32_t> tokens_, targets_;  // one micro-batch
   StepSums sums_;                          // of the latest step
   TrainerState state_;
+  const std::unique_ptr<Storage> storage_;  // of checkpoints
+  Saver saver_;
   uint64_t bytes_sent_ = 0;  // by all groups, up to the latest step
   int skipped_in_a_row_ = 0;
   int profiled_steps_ = 0;

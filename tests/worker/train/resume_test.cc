@@ -75,10 +75,10 @@ TEST_P(EveryModel, GoesOnWithTheSameBits) {
   spec.mutable_checkpoint()->set_every_tokens(4 * kStepTokens);
   spec.mutable_validation()->set_every_tokens(3 * kStepTokens);
   AddValidation(file, "near");
-  TamperedGroup group([](int step, absl::Span<float> gradients) {
+  const auto spoil = [](int step, absl::Span<float> gradients) {
     if (step == 1) gradients[0] = std::numeric_limits<float>::infinity();
-  });
-  const TrainingRun whole = Train(file, {.checkpoint_dir = checkpoints()}, group);
+  };
+  const TrainingRun whole = Train(file, {.checkpoint_dir = checkpoints()}, std::make_unique<TamperedGroup>(spoil));
   ASSERT_TRUE(whole.outcome.ok()) << whole.outcome.status();
   ASSERT_THAT(whole.SavedSteps(), ElementsAre(4, 7));
 
@@ -131,8 +131,8 @@ TEST_F(ResumeTest, ACheckpointServesTheOtherPrecision) {
 
 TEST_F(ResumeTest, AStopOnRequestSavesItsStepAndLosesNothing) {
   const TrainingRun whole = TrainToEnd(Job(6));
-  TamperedGroup group(nullptr, [](int step, absl::Span<double> sums) { sums[StepSums::kStop] += step == 3; });
-  const TrainingRun stopped = Train(Job(6), {.checkpoint_dir = checkpoints()}, group);
+  const auto stop = [](int step, absl::Span<double> sums) { sums[StepSums::kStop] += step == 3; };
+  const TrainingRun stopped = Train(Job(6), {.checkpoint_dir = checkpoints()}, std::make_unique<TamperedGroup>(nullptr, stop));
   ASSERT_TRUE(stopped.outcome.ok()) << stopped.outcome.status();
   EXPECT_EQ(*stopped.outcome, Outcome::kStopped);
   EXPECT_THAT(stopped.SavedSteps(), ElementsAre(3));
@@ -172,8 +172,9 @@ TEST_F(ResumeTest, TheNewestGoodCheckpointIsNeverCollected) {
   Damage(checkpoints() + kNewestTensors);
   v1::JobFile file = SavingJob(4, 1);
   file.mutable_spec()->mutable_train()->set_non_finite(v1::NON_FINITE_POLICY_STOP);
-  TamperedGroup fails([](int, absl::Span<float> gradients) { gradients[0] = std::numeric_limits<float>::quiet_NaN(); });
-  EXPECT_FALSE(Train(file, {.checkpoint_dir = checkpoints()}, fails).outcome.ok()) << "the attempt ends before it saves";
+  auto fails = std::make_unique<TamperedGroup>(
+      [](int, absl::Span<float> gradients) { gradients[0] = std::numeric_limits<float>::quiet_NaN(); });
+  EXPECT_FALSE(Train(file, {.checkpoint_dir = checkpoints()}, std::move(fails)).outcome.ok()) << "the attempt ends before it saves";
   const TrainingRun next = TrainToEnd(file, {.checkpoint_dir = checkpoints()});
   EXPECT_EQ(StartStep(next), 2u);
   EXPECT_THAT(Names(checkpoints()), ElementsAre("step-00000004", "step-00000004.superseded"));

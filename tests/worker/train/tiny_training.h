@@ -26,6 +26,7 @@
 #include "common/spec/job_file.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/data/datasets.h"
+#include "worker/parallel/layout.h"
 #include "worker/parallel/single_group.h"
 #include "worker/train/event_writer.h"
 #include "worker/train/reporter.h"
@@ -79,7 +80,7 @@ class TamperedGroup final : public SingleGroup {
   }
   using SingleGroup::AllReduceSum;
   absl::Status AllReduceSum(absl::Span<double> values) override {
-    if (values.size() == 1) return absl::OkStatus();  // ranks agreeing on an error
+    if (values.size() < StepSums::kScalars) return absl::OkStatus();  // ranks agreeing on an error
     if (on_sums_) on_sums_(step_, values);
     ++step_;
     return absl::OkStatus();
@@ -166,15 +167,14 @@ spec:
 
   std::string checkpoints(const std::string& name = "a") const { return absl::StrCat(dir_.path(), "/checkpoints-", name); }
 
-  TrainingRun Train(const v1::JobFile& file, TrainerOptions options, Group& group) const {
-    const std::string path = absl::StrCat(dir_.path(), "/events-", group.rank());
+  TrainingRun Train(const v1::JobFile& file, TrainerOptions options, Ranks& ranks) const {
+    const std::string path = absl::StrCat(dir_.path(), "/events-", ranks.world->rank());
     EventWriter events(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     const CountingClock clock;
     Reporter reporter(file, clock, events, /*terminal=*/false);
     TrainingRun run;
     if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat(dir_.path(), "/run-", ++runs_);
-    SingleGroup alone;
-    const auto trainer = Trainer::Create(file, options, {group, alone, group}, clock, reporter);
+    const auto trainer = Trainer::Create(file, options, ranks, clock, reporter);
     if (!trainer.ok()) {
       run.outcome = trainer.status();
     } else {
@@ -182,15 +182,16 @@ spec:
       run.outcome = (*trainer)->Run(stop);
       run.state = (*trainer)->state();
       const float* parameters = (*trainer)->parameters();
-      run.parameters.assign(parameters, parameters + ParameterTable(ToModelConfig(file.spec())).total());
+      run.parameters.assign(parameters, parameters + (*trainer)->table().total());
     }
     run.events = ParseEvents(*ReadFile(path));
     return run;
   }
   // Each in a checkpoint folder of its own unless `options` name one.
-  TrainingRun Train(const v1::JobFile& file, const TrainerOptions& options = {}) const {
-    SingleGroup group;
-    return Train(file, options, group);
+  TrainingRun Train(const v1::JobFile& file, const TrainerOptions& options = {},
+                    std::unique_ptr<Group> world = std::make_unique<SingleGroup>()) const {
+    Ranks ranks{nullptr, std::move(world), std::make_unique<SingleGroup>(), std::make_unique<SingleGroup>()};
+    return Train(file, options, ranks);
   }
   // To the end of the budget, or the test fails.
   TrainingRun TrainToEnd(const v1::JobFile& file, const TrainerOptions& options = {}) const {

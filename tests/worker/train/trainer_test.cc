@@ -184,9 +184,9 @@ class NonFinite : public TinyTraining {
 
 TEST_F(NonFinite, AStepIsSkippedAsIfItHadNotBeen) {
   const TrainingRun clean = TrainToEnd(Job(4));
-  TamperedGroup gradients(Poison), loss(nullptr, PoisonLoss);
-  for (Group* group : {static_cast<Group*>(&gradients), static_cast<Group*>(&loss)}) {
-    const TrainingRun run = Train(Job(5), {}, *group);
+  for (const bool gradients : {true, false}) {
+    const TrainingRun run = Train(
+        Job(5), {}, gradients ? std::make_unique<TamperedGroup>(Poison) : std::make_unique<TamperedGroup>(nullptr, PoisonLoss));
     ASSERT_TRUE(run.outcome.ok()) << run.outcome.status();
     EXPECT_EQ(run.parameters, clean.parameters);
     EXPECT_EQ(run.state.skipped, 1u);
@@ -199,8 +199,8 @@ TEST_F(NonFinite, AStepIsSkippedAsIfItHadNotBeen) {
 
 // A model that diverged for good must not burn the rest of its budget and then count as a success.
 TEST_F(NonFinite, SkippingEndsWhenNothingElseHappens) {
-  TamperedGroup broken([](int step, absl::Span<float> gradients) { gradients[0] = step == 50 ? 0 : std::nanf(""); });
-  const TrainingRun run = Train(Job(200), {}, broken);
+  const auto spoil = [](int step, absl::Span<float> gradients) { gradients[0] = step == 50 ? 0 : std::nanf(""); };
+  const TrainingRun run = Train(Job(200), {}, std::make_unique<TamperedGroup>(spoil));
   EXPECT_EQ(run.outcome.status().code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(run.outcome.status().message()), HasSubstr("step 150 has loss"));
   EXPECT_THAT(std::string(run.outcome.status().message()), HasSubstr("100 steps in a row were skipped"));
@@ -210,8 +210,7 @@ TEST_F(NonFinite, OrTheAttemptStopsWithItsReason) {
   v1::JobFile file = Job(5);
   file.mutable_spec()->mutable_train()->set_non_finite(v1::NON_FINITE_POLICY_STOP);
   file.mutable_spec()->mutable_checkpoint()->set_every_tokens(kStepTokens);
-  TamperedGroup group(Poison);
-  const TrainingRun run = Train(file, {.checkpoint_dir = checkpoints()}, group);
+  const TrainingRun run = Train(file, {.checkpoint_dir = checkpoints()}, std::make_unique<TamperedGroup>(Poison));
   EXPECT_EQ(run.outcome.status().code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(run.outcome.status().message()), HasSubstr("step 3 has loss"));
   EXPECT_THAT(std::string(run.outcome.status().message()), HasSubstr("gradient norm nan"));
