@@ -36,7 +36,7 @@ const std::map<std::string, Prefixes>& Rules() {
       {"server/coordinator", {"common/", "server/metrics/", "server/state/", "server/store/", "polymoe/v1/"}},
       {"server/services", {"common/", "server/", "grpcpp/", "polymoe/v1/"}},
       {"worker/model", {"common/", "kernels/"}},
-      {"worker/parallel", {"common/"}},
+      {"worker/parallel", {"common/", "cuda_", "gloo/", "grpcpp/", "nccl", "polymoe/v1/"}},
       {"worker/data", {"common/"}},
       {"worker/checkpoint", {"common/"}},
       {"worker/train",
@@ -49,8 +49,9 @@ const std::map<std::string, Prefixes>& Rules() {
 }
 
 // What a row must allow to be included; everything else (the standard, absl, JSON, CLI11, codecs) is free.
-const Prefixes kGuarded = {"common/", "kernels/", "polyctl/", "polymoe/v1/", "proto/",      "server/", "worker/", "tests/",
-                           "cuda_",   "grpc/",    "grpcpp/",  "hwy/",        "prometheus/", "soci/",   "spdlog/", "yaml-cpp/"};
+const Prefixes kGuarded = {"common/", "kernels/", "polyctl/",    "polymoe/v1/", "proto/",  "server/",
+                           "worker/", "tests/",   "cuda_",       "gloo/",       "grpc/",   "grpcpp/",
+                           "hwy/",    "nccl",     "prometheus/", "soci/",       "spdlog/", "yaml-cpp/"};
 
 bool StartsWithAny(const std::string& text, const Prefixes& prefixes) {
   for (const std::string& prefix : prefixes) {

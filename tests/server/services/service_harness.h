@@ -135,7 +135,8 @@ class ServiceTest : public ::testing::Test {
     }
     server_ = builder.BuildAndStart();
     POLYMOE_CHECK(server_ != nullptr);
-    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials());
+    address_ = absl::StrCat("127.0.0.1:", port);
+    channel_ = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
     jobs_ = v1::JobService::NewStub(channel_);
     metrics_ = v1::MetricService::NewStub(channel_);
     workers_ = v1::WorkerService::NewStub(channel_);
@@ -193,6 +194,7 @@ class ServiceTest : public ::testing::Test {
   WorkerServiceImpl worker_service_{coordinator_, fleet_};
   std::shared_ptr<RendezvousServiceImpl> rendezvous_ = std::make_shared<RendezvousServiceImpl>(coordinator_, fleet_);
   std::unique_ptr<grpc::Server> server_;
+  std::string address_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::MetricService::Stub> metrics_;
