@@ -171,6 +171,7 @@ absl::StatusOr<TrainerState> LoadCheckpoint(Storage& storage, const std::string&
   if (!state_text.ok()) return AsDamage(state_text.status(), where);
   const absl::StatusOr<TrainerState> state = StateFromText(*state_text);
   if (!state.ok()) return Damaged(where, state.status().message());
+  if (state->tokens != marker->tokens) return Damaged(where, "COMMITTED and trainer.json differ in tokens");
   if (state->model != model) {
     return absl::InvalidArgumentError(
         absl::StrCat("checkpoint ", where, " is of another model: it has ", state->model, ", the job has ", model));

@@ -51,6 +51,7 @@ absl::StatusOr<Box> BoxFromJson(const std::string& name, const Shape& shape, con
   const Shape start = j.at("start"), extent = j.at("shape");
   Box box{.file = j.at("file"), .offset = j.at("offset"), .crc32 = j.at("crc32")};
   if (!Countable(start) || !Countable(extent)) return NoBox(name, j);
+  if (box.offset > std::numeric_limits<int64_t>::max() / 2) return NoBox(name, j);  // a negative one too
   if (box.file.empty() || absl::StrContains(box.file, '/')) return NoBox(name, j);  // only beside the index
   box.begin = start.empty() ? 0 : start[0];
   box.end = box.begin + RowsOf(extent);

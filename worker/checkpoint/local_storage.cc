@@ -116,10 +116,21 @@ absl::StatusOr<std::vector<std::string>> LocalStorage::List(const std::string& f
 absl::Status LocalStorage::Delete(const std::string& name) {
   const std::string path = Where(name);
   if (unlink(path.c_str()) != 0 && errno != ENOENT && errno != ENOTDIR) return ErrnoStatus(errno, "remove", path);
-  for (std::string folder = ParentOf(path); folder.size() > root_.size(); folder = ParentOf(folder)) {
-    if (rmdir(folder.c_str()) != 0 && errno != ENOENT) break;  // not empty
-  }
+  RemoveEmptyParents(path);
   return absl::OkStatus();
+}
+
+absl::Status LocalStorage::DeleteFolder(const std::string& folder) {
+  const std::string path = Where(folder);
+  POLYMOE_RETURN_IF_ERROR(RemoveTree(path));
+  RemoveEmptyParents(path);
+  return absl::OkStatus();
+}
+
+void LocalStorage::RemoveEmptyParents(const std::string& path) const {
+  for (std::string folder = ParentOf(path); folder.size() > root_.size(); folder = ParentOf(folder)) {
+    if (rmdir(folder.c_str()) != 0 && errno != ENOENT) return;  // not empty
+  }
 }
 
 absl::Status LocalStorage::RenameFolder(const std::string& folder, const std::string& to) {

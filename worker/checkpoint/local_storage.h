@@ -18,14 +18,16 @@ class LocalStorage final : public Storage {
   absl::StatusOr<std::string> Get(const std::string& name) override;
   absl::Status Read(const std::string& name, uint64_t offset, absl::Span<char> to) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& folder) override;
-  // Folders that are empty then go too, as in an object store.
+  // Both: folders that are empty then go too, as in an object store.
   absl::Status Delete(const std::string& name) override;
+  absl::Status DeleteFolder(const std::string& folder) override;
   absl::Status RenameFolder(const std::string& folder, const std::string& to) override;
   const std::string& root() const override { return root_; }
 
  private:
   // Folder of a path, made and durable from the root down.
   absl::Status MakeParents(const std::string& path) const;
+  void RemoveEmptyParents(const std::string& path) const;
 
   const std::string root_;
 };

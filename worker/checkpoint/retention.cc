@@ -25,6 +25,8 @@ absl::Status Remove(Storage& storage, const std::string& name) {
 absl::Status RemoveLeftovers(Storage& storage, const std::string& name, uint32_t attempt) {
   POLYMOE_ASSIGN_OR_RETURN(const std::vector<std::string> entries, storage.List(name));
   const auto has = [&](const char* entry) { return std::find(entries.begin(), entries.end(), entry) != entries.end(); };
+  // As a removal that was interrupted leaves it: there is nothing to remove but the folder itself.
+  if (entries.empty()) return storage.DeleteFolder(absl::StrCat(name, "/", AttemptName(attempt)));
   std::string committed;
   if (has(kCommitted)) {
     POLYMOE_ASSIGN_OR_RETURN(const std::string text, storage.Get(absl::StrCat(name, "/", kCommitted)));
@@ -65,14 +67,18 @@ absl::Status Prune(Storage& storage, const Retention& retention, uint64_t step, 
   for (const CheckpointInfo& checkpoint : Superfluous(checkpoints, retention)) {
     if (checkpoint.step < step) POLYMOE_RETURN_IF_ERROR(Remove(storage, checkpoint.name));
   }
-  const auto committed_before = [&](uint64_t other) {
-    return other != step && std::any_of(checkpoints.begin(), checkpoints.end(), [&](const auto& c) { return c.step == other; });
-  };
+  // Leftovers are beside no marker, or beside this one or the one before, whose commit may have been interrupted.
+  std::vector<uint64_t> clean;
+  for (const CheckpointInfo& checkpoint : checkpoints) {
+    if (checkpoint.step < step) clean.push_back(checkpoint.step);
+  }
+  if (!clean.empty()) clean.pop_back();
   POLYMOE_ASSIGN_OR_RETURN(const std::vector<std::string> names, storage.List(""));
   for (const std::string& entry : names) {
     const std::string name(absl::StripSuffix(entry, "/"));
     const std::optional<uint64_t> other = ParseCheckpointName(name);
-    if (other && *other <= step && !committed_before(*other)) POLYMOE_RETURN_IF_ERROR(RemoveLeftovers(storage, name, attempt));
+    if (!other || *other > step || std::binary_search(clean.begin(), clean.end(), *other)) continue;
+    POLYMOE_RETURN_IF_ERROR(RemoveLeftovers(storage, name, attempt));
   }
   return absl::OkStatus();
 }

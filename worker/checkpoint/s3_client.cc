@@ -185,7 +185,6 @@ absl::StatusOr<S3Response> S3Client::SendOnce(const S3Request& request, const st
   const auto add = [&headers](const std::string& line) { headers = curl_slist_append(headers, line.c_str()); };
   add(absl::StrCat("x-amz-content-sha256: ", sha256));
   if (!config_.session_token.empty()) add(absl::StrCat("x-amz-security-token: ", config_.session_token));
-  add("Expect:");  // wait for no 100 Continue
   for (const std::string& header : request.headers) add(header);
 
   char reason[CURL_ERROR_SIZE] = "";
@@ -200,6 +199,8 @@ absl::StatusOr<S3Response> S3Client::SendOnce(const S3Request& request, const st
     curl_easy_setopt(curl, CURLOPT_READDATA, &body);
     curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, &Body::Seek);
     curl_easy_setopt(curl, CURLOPT_SEEKDATA, &body);
+    // Not every server says 100 Continue. (An empty Expect header would be signed, and then not sent.)
+    curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, 1L);
   }
   curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &TakeBody);

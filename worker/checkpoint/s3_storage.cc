@@ -47,6 +47,7 @@ class S3Storage final : public Storage {
   absl::Status Read(const std::string& name, uint64_t offset, absl::Span<char> to) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& folder) override;
   absl::Status Delete(const std::string& name) override;
+  absl::Status DeleteFolder(const std::string& folder) override;
   absl::Status RenameFolder(const std::string&, const std::string&) override {
     return absl::UnimplementedError("an object store cannot rename");
   }
@@ -199,6 +200,19 @@ absl::StatusOr<std::vector<std::string>> S3Storage::List(const std::string& fold
 
 absl::Status S3Storage::Delete(const std::string& name) {
   return Send("remove", name, {.method = "DELETE", .key = Key(name)}, {200, 204, 404}).status();
+}
+
+absl::Status S3Storage::DeleteFolder(const std::string& folder) {
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<std::string> names, List(folder));
+  for (const std::string& name : names) {
+    const std::string child = absl::StrCat(folder, "/", name);
+    if (absl::EndsWith(name, "/")) {
+      POLYMOE_RETURN_IF_ERROR(DeleteFolder(child.substr(0, child.size() - 1)));
+    } else {
+      POLYMOE_RETURN_IF_ERROR(Delete(child));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

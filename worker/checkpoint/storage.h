@@ -36,6 +36,8 @@ class Storage {
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& folder) = 0;
   // Fine when it is not there.
   virtual absl::Status Delete(const std::string& name) = 0;
+  // With everything in it. Fine when it is not there.
+  virtual absl::Status DeleteFolder(const std::string& folder) = 0;
   // In one step, in place of what was called `to`. UNIMPLEMENTED where the store cannot.
   virtual absl::Status RenameFolder(const std::string& folder, const std::string& to) = 0;
 
@@ -43,8 +45,6 @@ class Storage {
   virtual const std::string& root() const = 0;
 
   std::string Where(const std::string& name) const { return root() + "/" + name; }
-  // With everything in it, in the order of List.
-  absl::Status DeleteFolder(const std::string& folder);
 };
 
 // Of "s3://BUCKET/PREFIX" (s3_storage.h says what the environment must hold) or a folder, which need not be there yet.
