@@ -1,5 +1,6 @@
 #include "worker/train/resume.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -54,7 +55,7 @@ absl::StatusOr<TrainerState> Load(const std::string& path, const TrainerState& f
 absl::StatusOr<TrainerState> LoadNewest(const std::vector<CheckpointInfo>& candidates, absl::Status error,
                                         const TrainerState& fresh, absl::Span<const TensorRef> tensors) {
   for (auto it = candidates.rbegin(); it != candidates.rend(); ++it) {
-    if (!error.ok()) LogWarning("checkpoint not usable, trying an older one", {{"error", std::string(error.message())}});
+    if (!error.ok()) LogWarning("checkpoint not usable, trying another one", {{"error", std::string(error.message())}});
     absl::StatusOr<TrainerState> loaded = Load(it->path, fresh, tensors);
     if (loaded.ok() || absl::IsInvalidArgument(loaded.status())) return loaded;
     error = loaded.status();
@@ -74,7 +75,11 @@ absl::StatusOr<TrainerState> Resume(const std::string& choice, const std::string
   }
   POLYMOE_ASSIGN_OR_RETURN(const Asked asked, ParsePath(choice));
   POLYMOE_ASSIGN_OR_RETURN(std::vector<CheckpointInfo> candidates, ListCheckpoints(asked.directory));
-  std::erase_if(candidates, [&](const CheckpointInfo& c) { return c.step > asked.step; });
+  // Tried from the end: what was asked for, older ones, then newer ones, the nearest first.
+  const auto newer =
+      std::stable_partition(candidates.begin(), candidates.end(), [&](const CheckpointInfo& c) { return c.step <= asked.step; });
+  std::reverse(newer, candidates.end());
+  std::rotate(candidates.begin(), newer, candidates.end());
   absl::Status missing;
   if (candidates.empty() || candidates.back().step != asked.step) {
     missing = absl::NotFoundError(absl::StrCat("there is no complete checkpoint at ", choice));
