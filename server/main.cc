@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "common/metrics/exposer.h"
 #include "common/process.h"
+#include "common/rpc/channel.h"
 #include "common/status.h"
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
@@ -44,7 +45,7 @@ constexpr char kFooter[] = R"(Examples:
 SIGTERM and SIGINT end it; workers and their trainers go on and find it again when it is back within the lease.)";
 
 struct Flags {
-  std::string listen = "127.0.0.1:7070", metrics = "127.0.0.1:9464", store = "sqlite:polymoe.db", lease = "10s",
+  std::string listen = "127.0.0.1:7070", metrics = "127.0.0.1:9464", store = "sqlite:polymoe.db", lease = "3s",
               start_timeout = "120s";
   std::string log_format = "text", address_file;
 };
@@ -65,7 +66,7 @@ absl::StatusOr<ClusterConfig> ToConfig(const Flags& flags) {
   ClusterConfig config;
   POLYMOE_ASSIGN_OR_RETURN(config.lease_ms, Milliseconds("--lease", flags.lease));
   POLYMOE_ASSIGN_OR_RETURN(config.start_timeout_ms, Milliseconds("--start-timeout", flags.start_timeout));
-  config.heartbeat_ms = std::max<int64_t>(50, config.lease_ms / 5);
+  config.heartbeat_ms = std::max<int64_t>(50, config.lease_ms / 6);
   if (!IsLoopback(flags.listen) || !IsLoopback(flags.metrics)) {
     return absl::InvalidArgumentError(
         "--listen and --metrics must be loopback addresses: this version has no TLS; put a TLS proxy in front");
@@ -96,6 +97,7 @@ absl::Status Serve(const Flags& flags) {
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error, not a second server
+  WatchConnections(builder);
   builder.AddListeningPort(flags.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&jobs);
   builder.RegisterService(&metrics);

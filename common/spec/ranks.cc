@@ -38,4 +38,13 @@ uint32_t MostRanks(const v1::JobSpec& spec, uint32_t slots) {
   return 0;
 }
 
+std::vector<uint32_t> RankChoices(const v1::JobSpec& spec) {
+  if (MinRanks(spec) == spec.resources().ranks()) return {spec.resources().ranks()};
+  std::vector<uint32_t> choices;
+  for (uint32_t ranks = MostRanks(spec, spec.resources().ranks()); ranks > 0; ranks = MostRanks(spec, ranks - 1)) {
+    choices.push_back(ranks);
+  }
+  return choices;
+}
+
 }  // namespace polymoe

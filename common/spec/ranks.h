@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace polymoe {
 
@@ -25,6 +26,9 @@ std::optional<RanksProblem> FindRanksProblem(const v1::JobSpec& spec, uint32_t r
 
 // The most ranks, at most `slots` and within the job's range, that it can run on; 0 when there is no such number.
 uint32_t MostRanks(const v1::JobSpec& spec, uint32_t slots);
+
+// Every number of ranks that it can run on, descending, of a checked spec.
+std::vector<uint32_t> RankChoices(const v1::JobSpec& spec);
 
 }  // namespace polymoe
 

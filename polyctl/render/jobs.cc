@@ -52,6 +52,19 @@ ModelShape ShapeOf(const v1::JobSpec& spec) {
   return ComputeShape(spec.model(), spec.data().sequence_length());
 }
 
+bool IsElastic(const v1::ResourceSpec& resources) {
+  return resources.has_min_ranks() && resources.min_ranks() < resources.ranks();
+}
+
+// "4", of an elastic job "3 of 2-4", or "2-4" while it has none.
+std::string Ranks(const v1::Job& job) {
+  const v1::ResourceSpec& resources = job.file().spec().resources();
+  if (!IsElastic(resources)) return absl::StrCat(resources.ranks());
+  const std::string range = absl::StrCat(resources.min_ranks(), "-", resources.ranks());
+  const bool live = !job.attempts().empty() && job.attempts().rbegin()->ended_ms() == 0;
+  return live ? absl::StrCat(job.attempts().rbegin()->placements_size(), " of ", range) : range;
+}
+
 std::string Workers(const v1::Attempt& attempt) {
   return absl::StrJoin(attempt.placements(), ",", [](std::string* out, const v1::Placement& placement) {
     absl::StrAppend(out, placement.worker(), "/", placement.slot());
@@ -151,7 +164,10 @@ std::string JobNote(const v1::Job& job, absl::Time now) {
   }
   if (IsFinal(job.state())) return job.state() == v1::JOB_STATE_SUCCEEDED ? "" : Printable(job.message());
   if (job.cancel_requested()) return "being cancelled";
-  return job.attempts_size() > 1 ? absl::StrCat("attempt ", job.attempts_size()) : "";
+  std::vector<std::string> notes;
+  if (job.attempts_size() > 1) notes.push_back(absl::StrCat("attempt ", job.attempts_size()));
+  if (IsElastic(job.file().spec().resources())) notes.push_back(absl::StrCat(Ranks(job), " ranks"));
+  return absl::StrJoin(notes, ", ");
 }
 
 Table JobsTable(const std::vector<v1::Job>& jobs, absl::Time now, bool wide) {
@@ -185,7 +201,7 @@ Table JobsTable(const std::vector<v1::Job>& jobs, absl::Time now, bool wide) {
       const v1::JobSpec& spec = job.file().spec();
       row.push_back(ActivationName(spec.model().activation()));
       row.push_back(FormatCount(ShapeOf(spec).total));
-      row.push_back(absl::StrCat(spec.resources().ranks()));
+      row.push_back(Ranks(job));
       row.push_back(absl::StrCat(job.attempts_size()));
       row.push_back(Pairs(job.file().metadata().labels()));
     }
@@ -212,7 +228,7 @@ std::string JobPage(const v1::Job& job, absl::Time now, bool colour) {
   }
   page.Row("Model", ModelText(spec.model()));
   page.Row("Parameters", absl::StrCat(FormatCount(shape.total), ", ", FormatCount(shape.active), " active a token"));
-  page.Row("Ranks", absl::StrCat(spec.resources().ranks()));
+  page.Row("Ranks", Ranks(job));
   AddProgress(job, page);
   AddCheckpoint(job, now, page);
   page.Row("Restarts", absl::StrCat(job.failures(), " of ", spec.restart().max_failures(), " failures, ", job.worker_losses(),

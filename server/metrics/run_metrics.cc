@@ -4,10 +4,12 @@
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -55,6 +57,8 @@ const std::vector<Export>& Exports() {
        "Load of the fullest expert over the mean; 1 is balanced.",
        {"layer"}},
       {"router_entropy", "polymoe_router_entropy_nats", "Mean entropy of the router's distribution over experts.", {"layer"}},
+      {"rank_seconds", "polymoe_rank_step_seconds", "Seconds that a rank computed in the newest step.", {"rank"}},
+      {"rank_wait_seconds", "polymoe_rank_wait_seconds", "Seconds that a rank waited for others in the newest step.", {"rank"}},
       {"coef",
        "polymoe_polycom_coefficient",
        "PolyCom coefficients of a layer: w1 is the linear term's weight.",
@@ -65,6 +69,19 @@ const std::vector<Export>& Exports() {
 
 std::string StateLabel(v1::JobState state) {
   return absl::AsciiStrToLower(absl::string_view(v1::JobState_Name(state)).substr(sizeof("JOB_STATE_") - 1));
+}
+
+// 0 when the points say nothing of ranks.
+double StragglerRatio(const v1::StepPoints& points) {
+  double most = 0, sum = 0;
+  int ranks = 0;
+  for (const auto& [name, seconds] : points.values()) {
+    if (!absl::StartsWith(name, "rank_seconds/")) continue;
+    most = std::max(most, seconds);
+    sum += seconds;
+    ++ranks;
+  }
+  return sum > 0 ? most * ranks / sum : 0;
 }
 
 bool IsFinal(v1::JobState state) {
@@ -85,10 +102,12 @@ class RunMetrics::Families {
     last_step = Add("polymoe_train_last_step_timestamp_seconds", "Unix time of the newest step.");
     attempts = Add("polymoe_run_attempts", "Launches of the run so far.");
     checkpoint = Add("polymoe_checkpoint_last_success_timestamp_seconds", "Unix time of the newest committed checkpoint.");
+    straggler = Add("polymoe_straggler_ratio",
+                    "Compute seconds of the slowest rank over the mean of all, in the newest step; 1 is balanced.");
     for (const Export& e : Exports()) by_name[e.name] = {&e, Add(e.family, e.help)};
   }
 
-  GaugeFamily *info, *state, *steps, *tokens, *tokens_target, *last_step, *attempts, *checkpoint;
+  GaugeFamily *info, *state, *steps, *tokens, *tokens_target, *last_step, *attempts, *checkpoint, *straggler;
   std::map<std::string, std::pair<const Export*, GaugeFamily*>> by_name;
 
  private:
@@ -120,10 +139,23 @@ class RunMetrics::Run {
     series.second->Set(value);
   }
 
+  // An attempt may have fewer ranks than the one before it.
+  void ForgetRanksOfOlderAttempts(const Families& families, int attempts) {
+    if (std::exchange(attempts_, attempts) == attempts) return;
+    std::erase_if(series_, [&](const auto& entry) {
+      const auto& [family, gauge] = entry.second;
+      const bool of_ranks = family == families.straggler || family == families.by_name.at("rank_seconds").second ||
+                            family == families.by_name.at("rank_wait_seconds").second;
+      if (of_ranks) family->Remove(gauge);
+      return of_ranks;
+    });
+  }
+
   bool ended = false;
 
  private:
   std::string id_;
+  int attempts_ = 0;
   std::map<std::string, std::pair<GaugeFamily*, prometheus::Gauge*>> series_;
 };
 
@@ -151,6 +183,7 @@ void RunMetrics::OnJob(const v1::Job& job) {
     run->Set(families_->state, {{"state", StateLabel(static_cast<v1::JobState>(s))}}, job.state() == s ? 1 : 0);
   }
   run->Set(families_->attempts, {}, job.attempts_size());
+  run->ForgetRanksOfOlderAttempts(*families_, job.attempts_size());
   run->Set(families_->tokens_target, {}, static_cast<double>(job.file().spec().train().tokens()));
   if (job.has_checkpoint()) run->Set(families_->checkpoint, {}, static_cast<double>(job.checkpoint().committed_ms()) / 1000.0);
   if (!IsFinal(job.state()) || run->ended) return;
@@ -170,6 +203,7 @@ void RunMetrics::OnPoints(const std::string& job, const v1::StepPoints& points) 
   run.Set(families_->steps, {}, static_cast<double>(points.step()));
   run.Set(families_->tokens, {}, static_cast<double>(points.tokens()));
   run.Set(families_->last_step, {}, static_cast<double>(points.time_ms()) / 1000.0);
+  if (const double ratio = StragglerRatio(points); ratio > 0) run.Set(families_->straggler, {}, ratio);
   for (const auto& [name, value] : points.values()) {
     const std::vector<std::string> parts = absl::StrSplit(name, '/');
     const auto family = families_->by_name.find(parts[0]);

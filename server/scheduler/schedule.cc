@@ -11,6 +11,11 @@ std::string Slots(uint32_t n) {
   return absl::StrCat(n, n == 1 ? " slot" : " slots");
 }
 
+std::string Needs(const WaitingJob& job) {
+  const uint32_t most = job.ranks.front(), least = job.ranks.back();
+  return most == least ? absl::StrCat("needs ", Slots(most)) : absl::StrCat("needs ", least, " to ", Slots(most));
+}
+
 class Pass {
  public:
   Pass(const SchedulerInput& input, const SchedulerConfig& config, int64_t now_ms)
@@ -28,40 +33,41 @@ class Pass {
 
  private:
   void Consider(const WaitingJob& job) {
-    const std::string needs = absl::StrCat("needs ", Slots(job.ranks));
+    const std::string needs = Needs(job);
+    const uint32_t least = job.ranks.back();
     if (job.not_before_ms > now_ms_) {
       Hold(job, WaitKind::kBackoff,
            absl::StrCat("retries in ", (job.not_before_ms - now_ms_ + 999) / 1000, " s after a failed attempt"));
     } else if (workers_.empty()) {
       Hold(job, WaitKind::kNoWorkers, absl::StrCat(needs, ", no worker that takes ranks is connected; start a polymoe-worker"));
-    } else if (job.ranks > total_) {
+    } else if (least > total_) {
       Hold(job, WaitKind::kClusterTooSmall,
-           absl::StrCat(needs, ", all connected workers together have ", Slots(total_),
-                        "; add workers or lower spec.resources.ranks"));
+           absl::StrCat(needs, ", all connected workers together have ", Slots(total_), "; add workers or lower spec.resources.",
+                        least < job.ranks.front() ? "minRanks" : "ranks"));
     } else if (!blocking_job_.empty()) {
       Hold(job, WaitKind::kBehindOtherJob,
            absl::StrCat(needs, "; ", blocking_job_, " has waited longest and gets the next free slots"));
-    } else if (job.ranks > free_) {
+    } else if (least > free_) {
       Hold(job, WaitKind::kSlotsBusy,
            absl::StrCat(needs, ", ", free_, " of ", total_, " connected are free; waits for running jobs to end"));
       if (now_ms_ - job.waiting_since_ms >= config_.max_bypass_ms) blocking_job_ = job.id;
     } else {
-      Place(job);
+      Place(job.id, *std::find_if(job.ranks.begin(), job.ranks.end(), [&](uint32_t ranks) { return ranks <= free_; }));
     }
   }
 
   void Hold(const WaitingJob& job, WaitKind kind, std::string detail) { plan_.waits.push_back({job.id, kind, std::move(detail)}); }
 
   // On as few workers as possible: the smallest worker that holds all that is left to place, else the one with most free slots.
-  void Place(const WaitingJob& job) {
-    Start start{.job = job.id};
-    while (start.slots.size() < job.ranks) {
-      OpenWorker& worker = Pick(job.ranks - start.slots.size());
-      const size_t count = std::min(worker.free_slots.size(), job.ranks - start.slots.size());
+  void Place(const std::string& job, uint32_t ranks) {
+    Start start{.job = job};
+    while (start.slots.size() < ranks) {
+      OpenWorker& worker = Pick(ranks - start.slots.size());
+      const size_t count = std::min(worker.free_slots.size(), ranks - start.slots.size());
       for (size_t i = 0; i < count; ++i) start.slots.push_back({worker.name, worker.free_slots[i]});
       worker.free_slots.erase(worker.free_slots.begin(), worker.free_slots.begin() + static_cast<std::ptrdiff_t>(count));
     }
-    free_ -= job.ranks;
+    free_ -= ranks;
     plan_.starts.push_back(std::move(start));
   }
 

@@ -1,4 +1,4 @@
-// Which waiting job runs where: FIFO with backfill, gangs whole or not at all. A pure function: no lock, I/O, clock or randomness; the
+// Which waiting job runs where: FIFO with backfill, gangs whole or not at all; an elastic job takes the most ranks that fit. A pure function: no lock, I/O, clock or randomness; the
 // same input gives the same plan.
 #ifndef POLYMOE_SERVER_SCHEDULER_SCHEDULE_H_
 #define POLYMOE_SERVER_SCHEDULER_SCHEDULE_H_
@@ -11,9 +11,9 @@ namespace polymoe {
 
 struct WaitingJob {
   std::string id;
-  uint32_t ranks = 1;
-  int64_t waiting_since_ms = 0;  // submitted, or last attempt ended
-  int64_t not_before_ms = 0;     // end of its backoff
+  std::vector<uint32_t> ranks = {1};  // how many it can run on: one number, or of an elastic job all, descending
+  int64_t waiting_since_ms = 0;       // submitted, or last attempt ended
+  int64_t not_before_ms = 0;          // end of its backoff
 };
 
 // A worker that takes ranks: connected, not draining.

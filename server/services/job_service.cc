@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 
 #include "common/spec/job_file.h"
+#include "common/spec/ranks.h"
 #include "server/services/call.h"
 #include "server/services/job_streams.h"
 
@@ -53,7 +54,7 @@ absl::StatusOr<v1::ListJobsResponse> ListPage(const View& view, const v1::ListJo
 
 // What the scheduler would say to this job if it came now.
 v1::Waiting WouldWait(const View& view, const v1::JobFile& file) {
-  SchedulerInput input{.jobs = {{.id = "", .ranks = file.spec().resources().ranks()}}};
+  SchedulerInput input{.jobs = {{.id = "", .ranks = RankChoices(file.spec())}}};
   for (const v1::Worker& worker : view.workers) {
     if (!worker.connected() || worker.draining()) continue;
     OpenWorker open{.name = worker.name(), .slots = static_cast<uint32_t>(worker.slots_size())};

@@ -8,6 +8,7 @@
 #include "google/protobuf/util/message_differencer.h"
 
 #include "common/check.h"
+#include "common/spec/ranks.h"
 #include "common/status.h"
 #include "server/state/view.h"
 
@@ -106,27 +107,27 @@ void Cluster::Register(const v1::Register& message, int64_t now_ms) {
   worker.slots.clear();
   for (const auto& [index, slot] : slots) worker.slots.push_back(slot);
   worker.connected = true;
+  worker.stream_broke = false;
   worker.last_seen_ms = now_ms;
   // Ranks that an earlier start of this daemon ran went with it.
   LoseRanks(message.worker(), absl::StrCat("worker ", message.worker(), " was restarted"), now_ms,
-            [&](const v1::Placement& placement) { return placement.instance() == message.instance(); });
+            [&](const v1::Attempt&, const v1::Placement& placement) { return placement.instance() == message.instance(); });
   v1::CoordinatorMessage answer;
   v1::Registered& registered = *answer.mutable_registered();
   registered.set_lease_ms(config_.lease_ms);
   registered.set_heartbeat_ms(config_.heartbeat_ms);
-  for (const v1::RankRef& rank : message.running()) {
-    const auto job = jobs_.find(rank.job());
-    const v1::Attempt* attempt = job == jobs_.end() ? nullptr : Live(job->second);
-    if (attempt == nullptr || attempt->number() != rank.attempt() || attempt->stopping()) *registered.add_stop() = rank;
-  }
   Send(message.worker(), std::move(answer));
   if (worker.draining) SendDrain(message.worker());
+  StopRanksThatAreOver(message);
   SettleMissingRanks(message, now_ms);
 }
 
 void Cluster::Disconnect(const std::string& worker) {
-  // Its ranks go on until the lease runs out: it may come back.
-  if (const auto it = workers_.find(worker); it != workers_.end()) it->second.connected = false;
+  // Its ranks go on until the lease runs out, for it may come back; unless their attempt is broken.
+  const auto it = workers_.find(worker);
+  if (it == workers_.end()) return;
+  it->second.connected = false;
+  it->second.stream_broke = true;
 }
 
 void Cluster::Heartbeat(const std::string& worker, uint64_t sequence, int64_t now_ms) {
@@ -163,9 +164,10 @@ void Cluster::Tick(int64_t now_ms) {
     }
     const std::string name = it->first;
     LoseRanks(name, absl::StrCat("worker ", name, " was silent for ", config_.lease_ms, " ms"), now_ms,
-              [](const v1::Placement&) { return false; });
+              [](const v1::Attempt&, const v1::Placement&) { return false; });
     it = workers_.erase(it);
   }
+  LoseUnreachableRanks(now_ms);
   for (auto& [id, job] : jobs_) {
     v1::Attempt* attempt = Live(job);
     if (attempt != nullptr && job.state() == v1::JOB_STATE_STARTING && !attempt->stopping() &&
@@ -177,7 +179,12 @@ void Cluster::Tick(int64_t now_ms) {
   }
   const Plan plan = Schedule(SchedulerView(), config_.scheduler, now_ms);
   for (const Start& start : plan.starts) Launch(jobs_.at(start.job), start, now_ms);
-  for (const Wait& wait : plan.waits) {
+  ShowWaits(plan.waits);
+  GrowJobs(plan.waits);
+}
+
+void Cluster::ShowWaits(const std::vector<Wait>& waits) {
+  for (const Wait& wait : waits) {
     v1::Job& job = jobs_.at(wait.job);
     // The countdown of a backoff alone is no news: its end is in until_ms.
     if (job.waiting().reason() == ToReason(wait.kind) && (wait.kind == WaitKind::kBackoff || job.waiting().detail() == wait.detail))
@@ -194,7 +201,7 @@ SchedulerInput Cluster::SchedulerView() const {
   for (const auto& [id, job] : jobs_) {
     if (job.state() != v1::JOB_STATE_PENDING) continue;
     const int64_t since = job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
-    input.jobs.push_back({id, job.file().spec().resources().ranks(), since, job.waiting().until_ms()});
+    input.jobs.push_back({id, RankChoices(job.file().spec()), since, job.waiting().until_ms()});
   }
   std::sort(input.jobs.begin(), input.jobs.end(), [&](const WaitingJob& a, const WaitingJob& b) {
     return std::make_tuple(jobs_.at(a.id).created_ms(), a.id) < std::make_tuple(jobs_.at(b.id).created_ms(), b.id);
@@ -211,6 +218,37 @@ SchedulerInput Cluster::SchedulerView() const {
   return input;
 }
 
+bool Cluster::MayGrow(const v1::Job& job) const {
+  const v1::JobSpec& spec = job.file().spec();
+  return job.state() == v1::JOB_STATE_RUNNING && !job.attempts().rbegin()->stopping() &&
+         MinRanks(spec) < spec.resources().ranks() && job.checkpoint().tokens() < spec.train().tokens();
+}
+
+void Cluster::GrowJobs(const std::vector<Wait>& waits) {
+  const std::set<std::string> saved = std::exchange(saved_, {});
+  if (saved.empty()) return;
+  // A job that runs can do without; one that waits has nothing. One that no worker could ever hold is none of them.
+  for (const Wait& wait : waits) {
+    if (wait.kind != WaitKind::kClusterTooSmall) return;
+  }
+  for (auto& [id, job] : jobs_) {
+    const v1::Attempt* attempt = Live(job);
+    if (attempt != nullptr && attempt->end_reason() == v1::END_REASON_RESIZED) return;  // what is free now is for that one
+  }
+  uint32_t free = 0;
+  for (const OpenWorker& worker : SchedulerView().workers) free += worker.free_slots.size();
+  for (const std::string& id : saved) {
+    v1::Job& job = jobs_.at(id);
+    if (!MayGrow(job)) continue;
+    v1::Attempt& attempt = *Live(job);
+    const auto ranks = static_cast<uint32_t>(attempt.placements_size());
+    const uint32_t most = MostRanks(job.file().spec(), ranks + free);
+    if (most <= ranks) continue;
+    StopAttempt(job, attempt, v1::END_REASON_RESIZED, absl::StrCat("goes on with ", most, " ranks instead of ", ranks));
+    return;
+  }
+}
+
 std::set<uint32_t> Cluster::BusySlots(const std::string& worker) const {
   std::set<uint32_t> busy;
   for (const auto& [id, job] : jobs_) {
@@ -221,6 +259,9 @@ std::set<uint32_t> Cluster::BusySlots(const std::string& worker) const {
       if (placement.worker() == worker && std::find(ended.begin(), ended.end(), placement.rank()) == ended.end())
         busy.insert(placement.slot());
     }
+  }
+  if (const auto it = workers_.find(worker); it != workers_.end()) {
+    for (const auto& [rank, slot] : it->second.zombies) busy.insert(slot);
   }
   return busy;
 }

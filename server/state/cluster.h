@@ -2,6 +2,12 @@
 // thread. What a change means for others collects in Effects, which the coordinator commits and then sends.
 //
 // What must survive a restart is in the jobs (v1::Job); workers are known again once they register.
+//
+// Why an attempt that is broken does not wait for ranks on a worker whose stream broke, though they may still run there (a zombie):
+// the number of the attempt keeps them harmless. Ranks that lost a peer train no further; what they report is refused once a newer
+// attempt lives; checkpoints that are not committed carry the attempt; a worker that comes back names them, is told to stop them, and
+// gets nothing new in their slots before they have ended. An attempt that is not broken goes on without the coordinator, up to the
+// lease: then the daemon has stopped its ranks before the worker counts as lost.
 #ifndef POLYMOE_SERVER_STATE_CLUSTER_H_
 #define POLYMOE_SERVER_STATE_CLUSTER_H_
 
@@ -10,6 +16,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -25,19 +32,23 @@
 namespace polymoe {
 
 struct ClusterConfig {
-  int64_t lease_ms = 10'000;
-  int64_t heartbeat_ms = 1'000;
+  int64_t lease_ms = 3'000;
+  int64_t heartbeat_ms = 500;
   int64_t start_timeout_ms = 120'000;
-  int64_t stop_grace_ms = 30'000;
+  int64_t stop_grace_ms = 30'000;  // for ranks that save a checkpoint before they end
+  int64_t broken_grace_ms = 500;   // for those of a broken attempt, which have nothing to save
   SchedulerConfig scheduler;
 };
 
 struct WorkerState {
   std::string instance, host, version;
   std::vector<v1::Slot> slots;
-  bool connected = false;  // has a stream
+  bool connected = false;     // has a stream
+  bool stream_broke = false;  // had one with this coordinator, and has none now
   bool draining = false;
   int64_t last_seen_ms = 0;  // lost at last_seen_ms + lease
+  // Slots of ranks that the jobs count as ended and that may still run there, by (job, attempt, rank).
+  std::map<std::tuple<std::string, uint32_t, uint32_t>, uint32_t> zombies;
 };
 
 // What the changes since the last Take() lead to.
@@ -69,7 +80,8 @@ class Cluster {
   // NOT_FOUND for a worker that is not known. Tells it to drain.
   absl::Status Drain(const std::string& worker);
 
-  // Ends what has run out: leases, start timeouts. Then places waiting jobs.
+  // Ends what has run out: leases, start timeouts, ranks of broken attempts that nobody can reach. Then places waiting jobs, and stops
+  // an elastic job that has just saved a checkpoint if it can go on with more ranks.
   void Tick(int64_t now_ms);
 
   Effects Take() { return std::exchange(effects_, {}); }
@@ -78,7 +90,7 @@ class Cluster {
   const std::map<std::string, WorkerState>& workers() const { return workers_; }
   const std::string& request_id(const std::string& job) const { return request_ids_.at(job); }
 
-  // Slots of a worker that hold a rank which has not ended.
+  // Slots of a worker that hold a rank which has not ended, zombies included.
   std::set<uint32_t> BusySlots(const std::string& worker) const;
 
  private:
@@ -90,15 +102,30 @@ class Cluster {
   void OnPoints(v1::Job& job, const v1::StepPoints& points);
   void OnStarted(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const v1::TrainerStarted& started);
   void OnExited(v1::Job& job, v1::Attempt& attempt, uint32_t rank, const v1::RankExited& exited, int64_t now_ms);
+  // Tells the ranks to end, each with a checkpoint. The first reason stays.
   void StopAttempt(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message);
+  // Ends them soon, for the attempt cannot train any more. Without a reason (UNSPECIFIED: a rank lost another) the next one counts.
+  void BreakAttempt(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message);
+  static void SetReason(v1::Job& job, v1::Attempt& attempt, v1::EndReason reason, const std::string& message);
+  void SendStops(const v1::Job& job, const v1::Attempt& attempt);
+  v1::CoordinatorMessage StopMessage(const std::string& job, uint32_t attempt, bool broken) const;
   void EndRank(v1::Job& job, v1::Attempt& attempt, uint32_t rank, int64_t now_ms);
   void EndAttempt(v1::Job& job, v1::Attempt& attempt, int64_t now_ms);
   void Retry(v1::Job& job, const v1::Attempt& attempt, int64_t now_ms);
+  void AwaitRetry(v1::Job& job, const v1::Attempt& attempt, int64_t until_ms);
   void Finish(v1::Job& job, v1::JobState state, const std::string& message, int64_t now_ms);
   // Ranks on `worker` that fail `keep` are gone with it.
   void LoseRanks(const std::string& worker, const std::string& why, int64_t now_ms,
-                 const std::function<bool(const v1::Placement&)>& keep);
+                 const std::function<bool(const v1::Attempt&, const v1::Placement&)>& keep);
+  // Ranks of broken attempts on workers whose stream broke.
+  void LoseUnreachableRanks(int64_t now_ms);
+  void StopRanksThatAreOver(const v1::Register& message);
   SchedulerInput SchedulerView() const;
+  void ShowWaits(const std::vector<Wait>& waits);
+  // Elastic jobs that have saved a checkpoint since the last tick. At most one goes on with more ranks at a time, and none while a job
+  // waits for slots.
+  void GrowJobs(const std::vector<Wait>& waits);
+  bool MayGrow(const v1::Job& job) const;
   void Launch(v1::Job& job, const Start& start, int64_t now_ms);
   v1::CoordinatorMessage LaunchMessage(const v1::Job& job, const v1::Attempt& attempt, const std::string& worker) const;
   // Ranks that a daemon should run and knows nothing of: their launch was lost with the old stream, or with the coordinator between
@@ -111,6 +138,7 @@ class Cluster {
   std::map<std::string, std::string> request_ids_;  // by job
   std::map<std::string, std::string> by_request_;   // job by request id
   std::map<std::string, WorkerState> workers_;
+  std::set<std::string> saved_;  // jobs with a new checkpoint since the last tick
   Effects effects_;
 };
 

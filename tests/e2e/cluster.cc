@@ -34,11 +34,12 @@ Cluster::~Cluster() {
   for (const auto& [name, pid] : running_) Reap(pid);
 }
 
-void Cluster::Start(const std::string& name, std::vector<std::string> argv) {
+void Cluster::Start(const std::string& name, std::vector<std::string> argv, const std::vector<std::string>& behind) {
   const std::string address_file = absl::StrCat(dir(), "/", name, ".json");
   unlink(address_file.c_str());
   argv[0] = BuiltProgram(argv[0]);
   argv.insert(argv.end(), {"--address-file", address_file});
+  argv.insert(argv.begin(), behind.begin(), behind.end());
   const int log = OpenForWriting(absl::StrCat(dir(), "/", name, ".log"));
   const auto pid = StartProcess({.argv = argv, .descriptors = {{log, 1}, {log, 2}}});
   close(log);
@@ -59,9 +60,23 @@ void Cluster::StartServer() {
   metrics_address_ = Address("server", "metrics");
 }
 
-void Cluster::StartWorker(const std::string& name, int slots) {
-  Start(name, {"polymoe-worker", "--server", server_address_, "--name", name, "--slots", absl::StrCat(slots), "--threads-per-slot",
-               "1", "--work-dir", absl::StrCat(dir(), "/", name), "--checkpoint-root", absl::StrCat(dir(), "/checkpoints")});
+void Cluster::StartWorker(const std::string& name, int slots, const std::vector<std::string>& flags,
+                          const std::vector<std::string>& behind) {
+  std::vector<std::string> argv = {"polymoe-worker",
+                                   "--server",
+                                   server_address_,
+                                   "--name",
+                                   name,
+                                   "--slots",
+                                   absl::StrCat(slots),
+                                   "--threads-per-slot",
+                                   "1",
+                                   "--work-dir",
+                                   absl::StrCat(dir(), "/", name),
+                                   "--checkpoint-root",
+                                   absl::StrCat(dir(), "/checkpoints")};
+  argv.insert(argv.end(), flags.begin(), flags.end());
+  Start(name, argv, behind);
 }
 
 void Cluster::Kill(const std::string& program) {

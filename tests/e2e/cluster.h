@@ -23,7 +23,9 @@ class Cluster {
   ~Cluster();
 
   void StartServer();
-  void StartWorker(const std::string& name, int slots = 1);
+  // With more flags, and behind another program that executes it (`nsenter ...`).
+  void StartWorker(const std::string& name, int slots = 1, const std::vector<std::string>& flags = {},
+                   const std::vector<std::string>& behind = {});
   // SIGKILL, reaped when it returns.
   void Kill(const std::string& program);  // "server" or a worker's name
   // SIGTERM, waits for the exit and gives its code.
@@ -46,7 +48,7 @@ class Cluster {
   std::string LogTail(const std::string& program) const;
 
  private:
-  void Start(const std::string& name, std::vector<std::string> argv);
+  void Start(const std::string& name, std::vector<std::string> argv, const std::vector<std::string>& behind = {});
   std::string Address(const std::string& name, const std::string& key) const;
 
   TempDir dir_;

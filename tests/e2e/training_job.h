@@ -23,8 +23,8 @@ inline std::string SampleText() {
   return text;
 }
 
-// Builds DIR/data once and writes DIR/job.yaml.
-inline std::string WriteJob(const std::string& dir) {
+// Builds DIR/data once and writes DIR/job.yaml: `steps` steps on `ranks` ranks, a checkpoint every `save_every`.
+inline std::string WriteJob(const std::string& dir, int steps = kSteps, int ranks = 1, int save_every = 40) {
   if (!PathExists(dir + "/data/manifest.json")) {
     POLYMOE_CHECK(WriteFileDurably(dir + "/text.txt", SampleText()).ok());
     const Output built = RunProgram(
@@ -39,11 +39,13 @@ spec:
   data: {train: )",
                                        dir, R"(/data, sequenceLength: 32}
   train: {tokens: )",
-                                       kSteps * kTokensPerStep, R"(, globalBatch: 8, microBatch: 4, learningRate: 0.003}
+                                       steps * kTokensPerStep, R"(, globalBatch: 8, microBatch: 4, learningRate: 0.003}
   validation: {everyTokens: 20k, maxTokens: 2k, sets: [{name: near, path: )",
                                        dir, R"(/data}]}
   checkpoint: {everyTokens: )",
-                                       40 * kTokensPerStep, R"(}
+                                       save_every * kTokensPerStep, R"(}
+  resources: {ranks: )",
+                                       ranks, R"(}
   restart: {backoffSeconds: 0.1}
 )");
   POLYMOE_CHECK(WriteFileDurably(dir + "/job.yaml", job).ok());

@@ -225,8 +225,35 @@ TEST_F(CommandsTest, LogsAreDataAndTheirSeamsAreNot) {
   EXPECT_EQ(Run({"logs", "moe", "--attempt", "3"}), 0);
   EXPECT_EQ(Out(), "");
   EXPECT_THAT(Err(), HasSubstr("No lines: moe-1  running")) << "silence is explained";
-  EXPECT_EQ(Run({"logs", "moe", "--rank", "1"}), 3);
-  EXPECT_EQ(Err(), "polyctl: job moe-1 has 1 rank; --rank goes from 0 to 0\n");
+  EXPECT_EQ(Run({"logs", "moe", "--rank", "2"}), 3);
+  EXPECT_EQ(Err(), "polyctl: job moe-1 has 2 ranks; --rank goes from 0 to 1\n");
+  EXPECT_EQ(Run({"logs", "moe", "--rank", "first"}), 2);
+}
+
+TEST_F(CommandsTest, LogsOfAllRanksAreInOneOrder) {
+  v1::Job job = RunningJob("moe-1", kNowMs);  // with two ranks
+  job.mutable_attempts(0)->mutable_placements()->DeleteSubrange(1, 1);
+  Have({job});
+  server_.jobs.logs = [](const v1::StreamLogsRequest& request, auto*, auto* writer) {
+    for (int i = 1; i <= 2; ++i) {
+      v1::LogLine line;
+      line.set_attempt(2);
+      line.set_rank(request.rank());
+      line.set_number(i);
+      line.set_time_ms(i * 100 + request.rank());
+      line.set_text(absl::StrCat("line ", i));
+      writer->Write(line);
+    }
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"logs", "moe-1", "--rank", "all"}), 0);
+  EXPECT_EQ(Out(), "[0] line 1\n[1] line 1\n[0] line 2\n[1] line 2\n");
+  EXPECT_EQ(Run({"logs", "moe-1", "--rank", "all", "--tail", "1"}), 0);
+  EXPECT_EQ(Out(), "[1] line 2\n");
+  EXPECT_EQ(Run({"logs", "moe-1", "--rank", "all", "-f"}), 2);
+  EXPECT_THAT(Err(), HasSubstr("--follow goes with one rank"));
+  EXPECT_EQ(Run({"logs", "moe-1", "--rank", "1", "--attempt", "1"}), 3);
+  EXPECT_EQ(Err(), "polyctl: attempt 1 of job moe-1 has 1 rank; --rank goes from 0 to 0\n");
 }
 
 TEST_F(CommandsTest, WatchElsewhereThanOnATerminalPrintsLines) {

@@ -99,6 +99,19 @@ TEST(JobNote, ACancelledRunningJobSaysSo) {
   EXPECT_EQ(JobNote(job, kNow), "being cancelled");
 }
 
+TEST(JobNote, AnElasticJobSaysHowManyRanksItHas) {
+  v1::Job job = RunningJob("r", kNowMs);
+  job.mutable_file()->mutable_spec()->mutable_resources()->set_ranks(4);
+  EXPECT_EQ(JobNote(job, kNow), "attempt 2");
+  job.mutable_file()->mutable_spec()->mutable_resources()->set_min_ranks(1);
+  EXPECT_EQ(JobNote(job, kNow), "attempt 2, 2 of 1-4 ranks");
+  EXPECT_THAT(JobPage(job, kNow, false), HasSubstr("Ranks       2 of 1-4\n"));
+  EXPECT_THAT(RenderTable(JobsTable({job}, kNow, true), {}), HasSubstr("  2 of 1-4  "));
+  EXPECT_THAT(JobLine(job, kNow), HasSubstr("  attempt 2, 2 of 1-4 ranks"));
+  job.mutable_attempts(1)->set_ended_ms(kNowMs);
+  EXPECT_THAT(JobPage(job, kNow, false), HasSubstr("Ranks       1-4\n"));
+}
+
 TEST(WatchTable, BarsCurvesAndTimeLeft) {
   EXPECT_EQ(
       RenderTable(WatchTable(Jobs(), {{"moe-run", {5, 4, 3, 2}}}, kNow, 0), {}),

@@ -39,10 +39,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& optio
   daemon->stream_ = std::make_unique<ActiveStream>();
   SupervisorOptions node;
   node.worker = options.name;
+  node.host = options.host;
   node.server = options.server;
   node.trainer = options.trainer;
   node.work_dir = options.work_dir;
   node.checkpoint_root = options.checkpoint_root;
+  node.bind = options.bind;
   node.slots = options.slots;
   node.threads_per_slot = options.threads_per_slot;
   node.stop_grace = options.stop_grace;

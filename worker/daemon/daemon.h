@@ -33,6 +33,7 @@ struct DaemonOptions {
   std::string work_dir;
   std::string checkpoint_root;  // shared between workers
   std::string trainer;          // path of polymoe-train
+  std::string bind;             // address or interface where ranks meet; empty: the trainer's default
   absl::Duration stop_grace = absl::Seconds(30);
   ReportQueue::Limits reports;
 };

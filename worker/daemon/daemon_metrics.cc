@@ -42,6 +42,7 @@ DaemonMetrics::DaemonMetrics(Registry& registry)
       exits_failed(exits_.Add({{"kind", "failed"}})),
       exits_killed(exits_.Add({{"kind", "killed"}})),
       exits_stopped(exits_.Add({{"kind", "stopped"}})),
+      exits_stalled(exits_.Add({{"kind", "stalled"}})),
       exits_not_started(exits_.Add({{"kind", "not_started"}})) {}
 
 }  // namespace polymoe

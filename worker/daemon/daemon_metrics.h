@@ -35,6 +35,7 @@ class DaemonMetrics {
   prometheus::Counter& exits_failed;   // exit code other than 0
   prometheus::Counter& exits_killed;   // by a signal that was not ours
   prometheus::Counter& exits_stopped;  // because they were told to
+  prometheus::Counter& exits_stalled;  // killed because they made no progress
   prometheus::Counter& exits_not_started;
 };
 

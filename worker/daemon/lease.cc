@@ -24,7 +24,7 @@ void Lease::HeartbeatAcknowledged(uint64_t sequence) {
 }
 
 absl::Duration ReconnectDelay(int failures, double uniform) {
-  const absl::Duration full = std::min(absl::Milliseconds(100) * (1 << std::clamp(failures - 1, 0, 10)), absl::Seconds(2));
+  const absl::Duration full = std::min(absl::Milliseconds(100) * (1 << std::clamp(failures - 1, 0, 10)), absl::Seconds(1));
   return full * (0.5 + 0.5 * uniform);
 }
 

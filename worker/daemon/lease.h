@@ -33,7 +33,7 @@ class Lease {
   std::map<uint64_t, absl::Duration> sent_;  // of heartbeats without an answer
 };
 
-// Before the connection attempt after `failures` >= 1 failed ones: 100 ms doubling up to 2 s, of which the upper half is random, so
+// Before the connection attempt after `failures` >= 1 failed ones: 100 ms doubling up to 1 s, of which the upper half is random, so
 // that the workers of a restarted coordinator do not come all at once. `uniform` is in [0, 1).
 absl::Duration ReconnectDelay(int failures, double uniform);
 

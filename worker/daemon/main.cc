@@ -63,6 +63,8 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--checkpoint-root", daemon.checkpoint_root,
                   "Folder of the checkpoints, the same for all workers (default: WORK_DIR/checkpoints)");
   app->add_option("--trainer", daemon.trainer, "Path of polymoe-train (default: beside this program)");
+  app->add_option("--bind", daemon.bind, "Where ranks meet those on other workers (default: loopback)")
+      ->type_name("ADDRESS|INTERFACE");
   app->add_option("--metrics", flags->metrics_address, "HOST:PORT of /metrics; port 0 takes a free one")->capture_default_str();
   app->add_option("--log-format", flags->log_format, "text or json")
       ->transform(

@@ -115,6 +115,7 @@ absl::Status Rank::Spawn() {
                   absl::StrCat(kEventsFd),
                   "--threads",
                   threads};
+  if (!options_.bind.empty()) process.argv.insert(process.argv.end(), {"--bind", options_.bind});
   process.environment = {{"OMP_NUM_THREADS", threads}};
   if (std::getenv("GOMP_SPINCOUNT") == nullptr && std::getenv("OMP_WAIT_POLICY") == nullptr) {
     process.environment.emplace_back("GOMP_SPINCOUNT", kSpinCount);
@@ -178,23 +179,34 @@ void Rank::TakeEvents(absl::string_view bytes) {
     v1::Report report = MakeReport(key());
     switch (event.event_case()) {
       case v1::TrainerEvent::kStarted:
+        SeeProgress(event.started().start_step());
         *report.mutable_started() = event.started();
         break;
       case v1::TrainerEvent::kPoints:
+        SeeProgress(event.points().step());
         report.mutable_points()->Swap(event.mutable_points());
         break;
       case v1::TrainerEvent::kCheckpoint:
+        SeeProgress(event.checkpoint().step());
         *report.mutable_checkpoint() = event.checkpoint();
         break;
       case v1::TrainerEvent::kError:
         error_ = event.error();
         continue;
-      case v1::TrainerEvent::kProgress:      // for us alone
+      case v1::TrainerEvent::kProgress:  // for us alone
+        SeeProgress(event.progress());
+        continue;
       case v1::TrainerEvent::EVENT_NOT_SET:  // of a newer trainer
         continue;
     }
     sink_(std::move(report));
   }
+}
+
+// Its first event is `started`.
+void Rank::SeeProgress(uint64_t step) {
+  step_ = step;
+  if (!stopping_) hangs_at_ = clock_.Monotonic() + options_.stall;
 }
 
 v1::RankExited Rank::Reap() {
@@ -222,17 +234,26 @@ v1::RankExited Rank::Reap() {
   exited.mutable_exit()->set_signal(end.signal);
   for (std::string& line : last_lines_) exited.mutable_exit()->add_last_lines(std::move(line));
   exited.set_error(error_);
-  exited.set_stopped(stopping_);
+  // A signal that we did not send is news, though we wanted it to end.
+  exited.set_stopped(stopping_ && (end.signal == 0 || end.signal == SIGTERM || (end.signal == SIGKILL && killed_)));
+  exited.set_stalled(stalled_);
   return exited;
 }
 
 void Rank::Stop(absl::Duration kill_at) {
   if (!std::exchange(stopping_, true)) kill(pid_, SIGTERM);
   kill_at_ = std::min(kill_at_, kill_at);
+  hangs_at_ = absl::InfiniteDuration();  // the grace rules
 }
 
 void Rank::KillIfDue(absl::Duration now) {
-  if (now >= kill_at()) Kill();
+  if (now < kill_at()) return;
+  if (now >= hangs_at_) {
+    stalled_ = true;
+    error_ = absl::StrCat("rank ", key().rank, " on ", options_.host, " made no progress for ",
+                          absl::FormatDuration(options_.stall), " after step ", step_, "; it was killed");
+  }
+  Kill();
 }
 
 void Rank::Kill() {

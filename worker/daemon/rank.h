@@ -1,16 +1,22 @@
 // One trainer process: started, read and reaped by the supervisor's thread, which owns it. Not thread-safe.
 //
 //   polymoe-train --spec FOLDER/job.yaml --checkpoint-dir DIR --resume PATH|none --job J --attempt N --rank R --world-size W
-//                 --server HOST:PORT --events-fd 3 --threads T
+//                 --server HOST:PORT --events-fd 3 --threads T [--bind ADDRESS|INTERFACE]
 //
 // with OMP_NUM_THREADS=T, and a GOMP_SPINCOUNT that lets waiting threads sleep soon, unless our environment has GOMP_SPINCOUNT or
 // OMP_WAIT_POLICY. Its stdout and stderr share one pipe, which becomes log lines and FOLDER/rank-R.log; TrainerEvents come on
 // descriptor 3. The kernel kills it when the supervisor's thread ends, however that happens.
+//
+// A trainer that has started says something at least once a second or so, unless it waits for another rank or for a long piece of work.
+// One that is silent for 1.5 times spec.restart.stallSeconds hangs and is killed: later than its peers end by themselves when they wait
+// for it, so that this is for ranks that nobody waits for, and those that hang in their end. Before it has started, the coordinator's
+// start timeout rules.
 #ifndef POLYMOE_WORKER_DAEMON_RANK_H_
 #define POLYMOE_WORKER_DAEMON_RANK_H_
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -57,7 +63,10 @@ struct RankOptions {
   std::string server;   // host:port of the coordinator, for the rendezvous
   std::string folder;   // holds job.yaml
   std::string checkpoint_dir;
-  std::string resume_path;  // empty: from scratch
+  std::string resume_path;                          // empty: from scratch
+  std::string bind;                                 // address or interface where it meets other ranks; empty: the trainer's default
+  std::string host;                                 // ours, for people
+  absl::Duration stall = absl::InfiniteDuration();  // silence after which it counts as hanging
 };
 
 class Rank {
@@ -86,8 +95,8 @@ class Rank {
 
   // SIGTERM now, SIGKILL at `kill_at` (monotonic). Called again, only an earlier `kill_at` changes something.
   void Stop(absl::Duration kill_at);
-  // When KillIfDue has something to do; infinite without a Stop.
-  absl::Duration kill_at() const { return killed_ ? absl::InfiniteDuration() : kill_at_; }
+  // When KillIfDue has something to do.
+  absl::Duration kill_at() const { return killed_ ? absl::InfiniteDuration() : std::min(kill_at_, hangs_at_); }
   void KillIfDue(absl::Duration now);
 
  private:
@@ -96,6 +105,7 @@ class Rank {
   void TakeOutput(absl::string_view bytes);
   void TakeEvents(absl::string_view bytes);
   void ReportLine(absl::string_view line);
+  void SeeProgress(uint64_t step);
   void Kill();
 
   const RankOptions options_;
@@ -109,8 +119,10 @@ class Rank {
   std::deque<std::string> last_lines_;
   std::string error_;  // the trainer's own sentence
   bool stopping_ = false;
-  bool killed_ = false;
-  absl::Duration kill_at_ = absl::InfiniteDuration();
+  bool killed_ = false, stalled_ = false;
+  absl::Duration kill_at_ = absl::InfiniteDuration();   // of a Stop
+  absl::Duration hangs_at_ = absl::InfiniteDuration();  // once it has started
+  uint64_t step_ = 0;                                   // newest that it spoke of
 };
 
 }  // namespace polymoe

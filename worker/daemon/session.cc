@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <memory>
 #include <random>
-#include <set>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -197,9 +196,6 @@ void Session::HandleRegistered(const v1::Registered& registered) {
     phase_ = Phase::kRegistered;
   }
   changed_.notify_all();
-  std::set<std::pair<std::string, uint32_t>> over;
-  for (const v1::RankRef& rank : registered.stop()) over.emplace(rank.job(), rank.attempt());
-  for (const auto& [job, attempt] : over) supervisor_->Stop(job, attempt, supervisor_->options().stop_grace);
   metrics_->connected.Set(1);
   if (std::exchange(registered_before_, true)) metrics_->reconnects.Increment();
   last_error_.clear();

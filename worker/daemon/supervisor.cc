@@ -26,6 +26,8 @@
 namespace polymoe {
 namespace {
 
+// A rank that waits in vain for another one says so after stallSeconds; only then is it the one that hangs.
+constexpr double kStallsBeforeKill = 1.5;
 constexpr int kNotStartedExitCode = 127;  // as a shell says it
 
 // Job ids become folder names here; the coordinator makes them of these characters only.
@@ -231,6 +233,11 @@ absl::Status Supervisor::StartRank(const v1::Launch& launch, const v1::Placement
   rank.folder = folder;
   rank.checkpoint_dir = absl::StrCat(options_.checkpoint_root, "/", launch.job());
   rank.resume_path = launch.resume_path();
+  rank.bind = options_.bind;
+  rank.host = options_.host;
+  if (const double stall = launch.file().spec().restart().stall_seconds(); stall > 0) {
+    rank.stall = absl::Seconds(stall * kStallsBeforeKill);
+  }
   POLYMOE_ASSIGN_OR_RETURN(auto process, Rank::Start(std::move(rank), clock_, sink_));
   LogInfo("rank started", {{"job", launch.job()},
                            {"attempt", absl::StrCat(launch.attempt())},
@@ -271,7 +278,9 @@ void Supervisor::ReportEnd(const RankKey& key, v1::RankExited exited) {
 }
 
 void Supervisor::CountEnd(const v1::RankExited& exited) {
-  if (exited.stopped()) {
+  if (exited.stalled()) {
+    metrics_->exits_stalled.Increment();
+  } else if (exited.stopped()) {
     metrics_->exits_stopped.Increment();
   } else if (exited.exit().signal() != 0) {
     metrics_->exits_killed.Increment();

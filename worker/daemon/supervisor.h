@@ -38,10 +38,12 @@ class RankRef;
 
 struct SupervisorOptions {
   std::string worker;           // our name, for the reports
+  std::string host;             // for people
   std::string server;           // handed to the trainers
   std::string trainer;          // path of polymoe-train
   std::string work_dir;         // WORK_DIR/jobs/JOB/attempt-N/ holds job.yaml and rank-R.log
   std::string checkpoint_root;  // CHECKPOINT_ROOT/JOB, shared between workers
+  std::string bind;             // address or interface where ranks meet; empty: the trainer's default
   uint32_t slots = 1;
   uint32_t threads_per_slot = 1;
   absl::Duration stop_grace;  // between SIGTERM and SIGKILL where the caller gives none

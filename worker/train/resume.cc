@@ -57,7 +57,7 @@ absl::StatusOr<TrainerState> Load(Storage& storage, const std::string& name, con
 absl::StatusOr<TrainerState> LoadNewest(Storage& storage, const std::vector<CheckpointInfo>& candidates, absl::Status error,
                                         const TrainerState& fresh, absl::Span<const TensorSlab> slabs) {
   for (auto it = candidates.rbegin(); it != candidates.rend(); ++it) {
-    if (!error.ok()) LogWarning("checkpoint not usable, trying an older one", {{"error", std::string(error.message())}});
+    if (!error.ok()) LogWarning("checkpoint not usable, trying another one", {{"error", std::string(error.message())}});
     absl::StatusOr<TrainerState> loaded = Load(storage, it->name, fresh, slabs);
     if (!absl::IsDataLoss(loaded.status()) && !absl::IsNotFound(loaded.status())) return loaded;
     error = loaded.status();
@@ -78,7 +78,11 @@ absl::StatusOr<TrainerState> Resume(const std::string& choice, Storage& storage,
   POLYMOE_ASSIGN_OR_RETURN(const Asked asked, ParsePath(choice));
   POLYMOE_ASSIGN_OR_RETURN(const std::unique_ptr<Storage> theirs, OpenStorage(asked.directory));
   POLYMOE_ASSIGN_OR_RETURN(std::vector<CheckpointInfo> candidates, ListCheckpoints(*theirs));
-  std::erase_if(candidates, [&](const CheckpointInfo& c) { return c.step > asked.step; });
+  // Tried from the end: what was asked for, older ones, then newer ones, the nearest first.
+  const auto newer =
+      std::stable_partition(candidates.begin(), candidates.end(), [&](const CheckpointInfo& c) { return c.step <= asked.step; });
+  std::reverse(newer, candidates.end());
+  std::rotate(candidates.begin(), newer, candidates.end());
   absl::Status missing;
   if (candidates.empty() || candidates.back().step != asked.step) {
     missing = absl::NotFoundError(absl::StrCat("there is no complete checkpoint at ", choice));

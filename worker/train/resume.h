@@ -16,7 +16,8 @@ namespace polymoe {
 // Fills `slabs` from a checkpoint and returns its state, or returns `fresh` and touches nothing. `choice` is
 //   "none"  from scratch
 //   "auto"  the newest good checkpoint in `storage`; from scratch when it holds none
-//   PATH    that checkpoint (.../step-00000100, s3:// too), else an older one beside it
+//   PATH    that checkpoint (.../step-00000100, s3:// too), else an older one beside it, else a newer one: an attempt that could not
+//           tell the coordinator any more may have saved it and dropped the one that the coordinator knows
 // A damaged checkpoint is passed over with a warning. When none is left, the error of the newest one; INVALID_ARGUMENT when it is of
 // another model or other data than `fresh`, since an older one would not help; nor does one when the storage fails.
 absl::StatusOr<TrainerState> Resume(const std::string& choice, Storage& storage, const TrainerState& fresh,

@@ -123,7 +123,9 @@ absl::Status Trainer::ResumeTogether() {
       return absl::AbortedError(absl::StrCat("rank ", oldest - steps.begin(), " finds no checkpoint, rank ", newest - steps.begin(),
                                              " that of step ", *newest, "; do all workers share ", options_.checkpoint_dir, "?"));
     }
-    choice = storage_->Where(CheckpointName(static_cast<uint64_t>(*oldest)));
+    const std::string common = storage_->Where(CheckpointName(static_cast<uint64_t>(*oldest)));
+    if (common == choice) return absl::DataLossError(absl::StrCat("no checkpoint in ", storage_->root(), " is good for all ranks"));
+    choice = common;
   }
   return Agree(leads() ? SetAsideNewer(*storage_, state_.step) : absl::OkStatus());
 }

@@ -34,6 +34,12 @@ TEST(Ranks, TakesTheMostThatTheBatchAndTheExpertsAllow) {
   EXPECT_EQ(MostRanks(spec, 0), 0u);
 }
 
+TEST(Ranks, HasEveryChoiceLargestFirst) {
+  EXPECT_EQ(RankChoices(Spec(8, 2, 2, 24, 2)), (std::vector<uint32_t>{6, 4, 2}));
+  EXPECT_EQ(RankChoices(Spec(4, 0, 1, 16, 2)), (std::vector<uint32_t>{4}));
+  EXPECT_EQ(RankChoices(Spec(3, 1, 1, 12, 1)), (std::vector<uint32_t>{3, 2, 1}));
+}
+
 TEST(Ranks, NamesTheFieldThatStandsAgainstIt) {
   const v1::JobSpec spec = Spec(8, 1, 2, 24, 3);
   EXPECT_EQ(FindRanksProblem(spec, 3)->field, "spec.resources.expertParallel");

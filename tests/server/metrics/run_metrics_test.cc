@@ -115,6 +115,25 @@ TEST_F(RunMetricsTest, WhatHasNoBoundIsNotExported) {
   EXPECT_EQ(Lines("run=").size(), before + 3);  // step, tokens and time alone
 }
 
+TEST_F(RunMetricsTest, RanksAndTheSlowestOfThem) {
+  RunMetrics metrics(registry_, 10);
+  v1::Job job = Job("j");
+  metrics.OnJob(job);
+  metrics.OnPoints("j", Step(1, {{"rank_seconds/0", 1}, {"rank_seconds/1", 3}, {"rank_wait_seconds/0", 2}, {"loss", 1}}));
+  EXPECT_THAT(Lines("polymoe_rank_step_seconds"), Contains("polymoe_rank_step_seconds{rank=\"1\",run=\"j\"} 3"));
+  EXPECT_THAT(Lines("polymoe_rank_wait_seconds"), Contains("polymoe_rank_wait_seconds{rank=\"0\",run=\"j\"} 2"));
+  EXPECT_THAT(Lines("polymoe_straggler_ratio"), Contains("polymoe_straggler_ratio{run=\"j\"} 1.5"));
+  metrics.OnJob(job);
+  EXPECT_THAT(Lines("polymoe_rank_step_seconds"), SizeIs(2));
+  // The next attempt has one rank.
+  job.add_attempts()->set_number(2);
+  metrics.OnJob(job);
+  EXPECT_THAT(Lines("rank"), IsEmpty());
+  EXPECT_THAT(Lines("straggler"), IsEmpty());
+  metrics.OnPoints("j", Step(2, {{"rank_seconds/0", 1}}));
+  EXPECT_THAT(Lines("polymoe_rank_step_seconds"), SizeIs(1));
+}
+
 TEST_F(RunMetricsTest, TheSameSeriesIsSetAgain) {
   RunMetrics metrics(registry_, 10);
   metrics.OnJob(Job("j"));

@@ -18,6 +18,17 @@ namespace {
 constexpr int64_t kNow = 1'000'000;
 constexpr SchedulerConfig kConfig = {.max_bypass_ms = 1000};
 
+// Of a fixed or an elastic job.
+std::vector<uint32_t> AnyRanks() {
+  const auto choices = *rc::gen::inRange<uint32_t>(1, 1 << 8);  // a bit for each number
+  std::vector<uint32_t> ranks;
+  for (uint32_t n = 8; n > 0; --n) {
+    if ((choices >> (n - 1) & 1) != 0) ranks.push_back(n);
+  }
+  if (*rc::gen::arbitrary<bool>()) ranks.resize(1);
+  return ranks;
+}
+
 SchedulerInput AnyInput() {
   SchedulerInput input;
   const int workers = *rc::gen::inRange(0, 5), jobs = *rc::gen::inRange(0, 8);
@@ -30,7 +41,7 @@ SchedulerInput AnyInput() {
   }
   for (int j = 0; j < jobs; ++j) {
     input.jobs.push_back({.id = absl::StrCat("job", j),
-                          .ranks = *rc::gen::inRange<uint32_t>(1, 9),
+                          .ranks = AnyRanks(),
                           .waiting_since_ms = kNow - *rc::gen::inRange<int64_t>(0, 2000),
                           .not_before_ms = kNow + *rc::gen::inRange<int64_t>(-2000, 1000)});
   }
@@ -58,7 +69,8 @@ bool Same(const Plan& a, const Plan& b) {
                     [](const Wait& x, const Wait& y) { return x.job == y.job && x.kind == y.kind && x.detail == y.detail; });
 }
 
-TEST(ScheduleProperties, OnlyFreeSlotsEachOnceAndGangsWhole) {
+// Each start has one of the job's numbers of ranks, and a larger one would not have fitted into what older jobs left.
+TEST(ScheduleProperties, OnlyFreeSlotsEachOnceAndGangsWholeAndLarge) {
   const bool holds = rc::check([] {
     const SchedulerInput input = AnyInput();
     std::set<std::pair<std::string, uint32_t>> free;
@@ -66,7 +78,10 @@ TEST(ScheduleProperties, OnlyFreeSlotsEachOnceAndGangsWhole) {
       for (const uint32_t slot : worker.free_slots) free.emplace(worker.name, slot);
     }
     for (const Start& start : Schedule(input, kConfig, kNow).starts) {
-      RC_ASSERT(start.slots.size() == Find(input, start.job).ranks);
+      const std::vector<uint32_t>& ranks = Find(input, start.job).ranks;
+      const auto taken = std::find(ranks.begin(), ranks.end(), start.slots.size());
+      RC_ASSERT(taken != ranks.end());
+      if (taken != ranks.begin()) RC_ASSERT(*std::prev(taken) > free.size());
       for (const SlotRef& slot : start.slots) RC_ASSERT(free.erase({slot.worker, slot.slot}) == 1u);
     }
   });
@@ -98,7 +113,7 @@ TEST(ScheduleProperties, NoJobWaitsForSlotsThatArePlentiful) {
     for (const Start& start : plan.starts) left -= start.slots.size();
     for (const Wait& wait : plan.waits) {
       if (wait.kind == WaitKind::kSlotsBusy || wait.kind == WaitKind::kClusterTooSmall) {
-        RC_ASSERT(Find(input, wait.job).ranks > left);
+        RC_ASSERT(Find(input, wait.job).ranks.back() > left);
       }
     }
   });
@@ -142,7 +157,7 @@ void ApplyRemedy(const Wait& wait, SchedulerInput& input, int64_t& now_ms) {
       break;
     case WaitKind::kNoWorkers:
     case WaitKind::kClusterTooSmall: {
-      OpenWorker added{.name = absl::StrCat("x", input.workers.size()), .slots = job.ranks - total};
+      OpenWorker added{.name = absl::StrCat("x", input.workers.size()), .slots = job.ranks.back() - total};
       for (uint32_t slot = 0; slot < added.slots; ++slot) added.free_slots.push_back(slot);
       input.workers.push_back(std::move(added));
       break;
@@ -191,9 +206,9 @@ TEST(ScheduleProperties, AGangIsNotStarved) {
     std::vector<int64_t> busy_until(slots, 0);
     for (int64_t now = 0;; now += kTick) {
       RC_ASSERT(now <= kConfig.max_bypass_ms + kLongestJob + kTick);
-      SchedulerInput input{.jobs = {{.id = "gang", .ranks = gang}}, .workers = {{.name = "w", .slots = slots}}};
+      SchedulerInput input{.jobs = {{.id = "gang", .ranks = {gang}}}, .workers = {{.name = "w", .slots = slots}}};
       for (uint32_t s = 0; s < slots; ++s) {
-        input.jobs.push_back({.id = absl::StrCat("small", now, "-", s), .ranks = 1, .waiting_since_ms = now});
+        input.jobs.push_back({.id = absl::StrCat("small", now, "-", s), .ranks = {1}, .waiting_since_ms = now});
         // At first some slot is always taken, so that small jobs come first.
         if (busy_until[s] <= now && (now > 0 || s > 0)) input.workers[0].free_slots.push_back(s);
       }

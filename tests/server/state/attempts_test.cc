@@ -44,7 +44,7 @@ TEST_F(ClusterTest, AFailedRankStopsTheOthers) {
   StartRanks("j-1");
   cluster_->Take();
   Report(Exited(Ref("j-1", 1, 1), 1, "b", "out of memory"), "b");
-  EXPECT_THAT(TakeOrders(), ElementsAre("a: stop j-1/1", "b: stop j-1/1"));
+  EXPECT_THAT(TakeOrders(), ElementsAre("a: stop j-1/1 soon", "b: stop j-1/1 soon"));
   EXPECT_TRUE(Newest("j-1").stopping());
   EXPECT_EQ(Job("j-1").state(), v1::JOB_STATE_RUNNING);  // until rank 0 has ended
   Report(Stopped(Ref("j-1", 1, 0)));
@@ -87,6 +87,25 @@ TEST_F(ClusterTest, RetriesWaitLongerEachTime) {
   EXPECT_EQ(Job("j-1").waiting().until_ms(), now_ms_ + 2000);
 }
 
+TEST_F(ClusterTest, ACheckpointStartsTheBackoffAnew) {
+  Train(File("j"));
+  NextAttempt(Exited(Ref("j-1", 1, 0), 1));
+  Report(Saved(Ref("j-1", 2, 0), 10));
+  Report(Exited(Ref("j-1", 2, 0), 1));
+  EXPECT_EQ(Job("j-1").waiting().until_ms(), now_ms_ + 1000);
+}
+
+TEST_F(ClusterTest, TheFirstBackoffIsAtMostASecond) {
+  v1::JobFile file = File("j");
+  file.mutable_spec()->mutable_restart()->set_backoff_seconds(7);
+  Train(file);
+  Report(Exited(Ref("j-1", 1, 0), 1));
+  EXPECT_EQ(Job("j-1").waiting().until_ms(), now_ms_ + 1000);
+  Pass(1000);
+  Report(Exited(Ref("j-1", 2, 0), 1));
+  EXPECT_EQ(Job("j-1").waiting().until_ms(), now_ms_ + 14'000);
+}
+
 TEST_F(ClusterTest, NoBackoffIsLongerThanFiveMinutesAndNoneIsNone) {
   for (const double backoff : {0.0, 200.0}) {
     v1::JobFile file = File(absl::StrCat("j", backoff));
@@ -94,7 +113,10 @@ TEST_F(ClusterTest, NoBackoffIsLongerThanFiveMinutesAndNoneIsNone) {
     file.mutable_spec()->mutable_restart()->set_max_worker_losses(5000);
     Submit(file);
     v1::Job job = Job(absl::StrCat(file.metadata().name(), "-1"));
-    job.set_worker_losses(4000);  // so many that doubling leaves every number
+    for (int i = 0; i < 4000; ++i) {  // so many that doubling leaves every number
+      job.add_attempts()->set_number(i + 1);
+      job.mutable_attempts(i)->set_ended_ms(now_ms_);
+    }
     cluster_->Restore(job, "again", now_ms_);
     Register("a", 1);
     Pass();

@@ -154,8 +154,8 @@ class ClusterTest : public ::testing::Test {
   const v1::Job& Job(const std::string& id) const { return cluster_->jobs().at(id); }
   const v1::Attempt& Newest(const std::string& id) const { return *Job(id).attempts().rbegin(); }
 
-  // What was sent since the last Take, as "worker: launch job/attempt ranks 0 1", "worker: stop job/attempt", "worker: drain",
-  // "worker: registered, stop job/attempt/rank"; answers to heartbeats and reports are left out.
+  // What was sent since the last Take, as "worker: launch job/attempt ranks 0 1", "worker: stop job/attempt" (and "soon" with
+  // the short grace), "worker: drain", "worker: registered"; answers to heartbeats and reports are left out.
   std::vector<std::string> TakeOrders() {
     std::vector<std::string> orders;
     for (const auto& [worker, message] : cluster_->Take().messages) {
@@ -164,14 +164,12 @@ class ClusterTest : public ::testing::Test {
         std::string& text = orders.emplace_back(absl::StrCat(worker, ": launch ", launch.job(), "/", launch.attempt(), " ranks"));
         for (const v1::Placement& placement : launch.placements()) absl::StrAppend(&text, " ", placement.rank());
       } else if (message.has_stop()) {
-        orders.push_back(absl::StrCat(worker, ": stop ", message.stop().job(), "/", message.stop().attempt()));
+        orders.push_back(absl::StrCat(worker, ": stop ", message.stop().job(), "/", message.stop().attempt(),
+                                      message.stop().grace_ms() == config_.broken_grace_ms ? " soon" : ""));
       } else if (message.has_drain()) {
         orders.push_back(absl::StrCat(worker, ": drain"));
       } else if (message.has_registered()) {
-        std::string& text = orders.emplace_back(absl::StrCat(worker, ": registered"));
-        for (const v1::RankRef& rank : message.registered().stop()) {
-          absl::StrAppend(&text, ", stop ", rank.job(), "/", rank.attempt(), "/", rank.rank());
-        }
+        orders.push_back(absl::StrCat(worker, ": registered"));
       }
     }
     return orders;

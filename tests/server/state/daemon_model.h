@@ -26,7 +26,7 @@ class DaemonModel {
   };
   struct Rank {
     uint32_t slot = 0;
-    bool training = false, told_to_stop = false;
+    bool training = false, told_to_stop = false, hangs = false;
     uint64_t step = 0;
   };
 
@@ -95,7 +95,6 @@ class DaemonModel {
       lease_end_ms_ = register_sent_ms_ + lease_ms_;
       for (const v1::Report& report : unacknowledged_) SendReport(report);
       if (draining) AnnounceDrain();
-      for (const v1::RankRef& ref : message.registered().stop()) Stop(ref.job(), ref.attempt());
     } else if (message.has_heartbeat_ack()) {
       if (const auto sent = heartbeats_.find(message.heartbeat_ack().sequence()); sent != heartbeats_.end())
         lease_end_ms_ = std::max(lease_end_ms_, sent->second + lease_ms_);

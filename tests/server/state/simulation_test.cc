@@ -31,7 +31,8 @@ TEST(Simulation, PromisesHoldAndEveryJobEnds) {
   // The seeds reach everything that the promises speak of.
   EXPECT_THAT(happened, ::testing::IsSupersetOf({"coordinator restarted", "daemon restarted", "END_REASON_COMPLETED",
                                                  "END_REASON_TRAINER_FAILED", "END_REASON_WORKER_LOST", "END_REASON_WORKER_DRAINED",
-                                                 "END_REASON_CANCELLED", "END_REASON_START_TIMEOUT", "WAIT_REASON_NO_WORKERS",
+                                                 "END_REASON_CANCELLED", "END_REASON_START_TIMEOUT", "END_REASON_STALLED",
+                                                 "END_REASON_RESIZED", "late checkpoint", "WAIT_REASON_NO_WORKERS",
                                                  "WAIT_REASON_CLUSTER_TOO_SMALL", "WAIT_REASON_SLOTS_BUSY",
                                                  "WAIT_REASON_BEHIND_OTHER_JOB", "WAIT_REASON_BACKOFF"}));
   for (const v1::JobState end : {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_CANCELLED}) {

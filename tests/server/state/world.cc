@@ -5,12 +5,15 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 
+#include "common/spec/ranks.h"
+#include "common/trainer_exit.h"
+
 namespace polymoe {
 namespace {
 
 constexpr size_t kMostJobs = 10;
 constexpr uint32_t kSlots = 2, kDaemons = 3;
-constexpr uint64_t kLastStep = 6;  // of every job
+constexpr uint64_t kLastStep = 6, kStepTokens = 10;  // of every job
 
 }  // namespace
 
@@ -103,8 +106,10 @@ bool World::Settle() {
       for (const DaemonModel::RankKey& key : keys) Advance(daemon, key, false);
     }
     CheckState();
-    if (std::all_of(committed_.begin(), committed_.end(), [](const auto& entry) { return IsFinal(entry.second.state()); }))
-      return true;
+    const bool over =
+        std::all_of(committed_.begin(), committed_.end(), [](const auto& entry) { return IsFinal(entry.second.state()); });
+    // Nor does any rank outlive its job.
+    if (over && std::all_of(daemons_.begin(), daemons_.end(), [](const auto& daemon) { return daemon.ranks.empty(); })) return true;
   }
   return false;
 }
@@ -117,6 +122,11 @@ void World::Submit() {
   request.mutable_file()->mutable_metadata()->set_name(id);
   v1::JobSpec& spec = *request.mutable_file()->mutable_spec();
   spec.mutable_resources()->set_ranks(static_cast<uint32_t>(1 + Random(kSlots * kDaemons)));
+  if (OneIn(2)) spec.mutable_resources()->set_min_ranks(static_cast<uint32_t>(1 + Random(spec.resources().ranks())));
+  spec.mutable_resources()->set_expert_parallel(1);
+  spec.mutable_train()->set_global_batch(60);  // divides by every number of ranks here
+  spec.mutable_train()->set_micro_batch(1);
+  spec.mutable_train()->set_tokens(kLastStep * kStepTokens);
   spec.mutable_restart()->set_max_failures(static_cast<uint32_t>(Random(3)));
   spec.mutable_restart()->set_max_worker_losses(static_cast<uint32_t>(1 + Random(5)));
   spec.mutable_restart()->set_backoff_seconds(0.5);
@@ -126,14 +136,21 @@ void World::Submit() {
 
 void World::Pass(int64_t ms) {
   now_ms_ += ms;
-  for (DaemonModel& daemon : daemons_) {
-    if (!daemon.KeepsLease(now_ms_)) BreakStream(daemon);
-  }
+  for (DaemonModel& daemon : daemons_) WatchLease(daemon);
+}
+
+void World::WatchLease(DaemonModel& daemon) {
+  const auto ranks = daemon.ranks;
+  if (daemon.KeepsLease(now_ms_)) return;
+  for (const auto& [key, rank] : ranks) FateOf(key) = std::max(FateOf(key), Fate::kStopsTogether);
+  BreakStream(daemon);
 }
 
 void World::Tick(bool may_die) {
+  const std::map<std::string, v1::Job> before = cluster_->jobs();
   cluster_->Tick(now_ms_);
   CheckReasons();
+  CheckResizes(before);
   if (may_die && OneIn(60)) return RestartCoordinator();
   Effects effects = cluster_->Take();
   for (const std::string& id : effects.jobs) {
@@ -167,11 +184,22 @@ void World::ToCoordinator(DaemonModel& daemon, size_t count) {
       cluster_->Register(message.register_(), now_ms_);
     } else if (cluster_->workers().contains(daemon.name())) {  // else its lease ran out, and only a new stream helps
       if (message.has_heartbeat()) cluster_->Heartbeat(daemon.name(), message.heartbeat().sequence(), now_ms_);
-      if (message.has_report()) cluster_->HandleReport(daemon.name(), message.report(), now_ms_);
+      if (message.has_report()) ReceiveReport(daemon.name(), message.report());
       if (message.has_draining()) cluster_->SetDraining(daemon.name());
     }
     CheckState();
   }
+}
+
+void World::ReceiveReport(const std::string& worker, const v1::Report& report) {
+  const v1::Job before = cluster_->jobs().at(report.rank().job());
+  cluster_->HandleReport(worker, report, now_ms_);
+  const v1::Job& after = cluster_->jobs().at(report.rank().job());
+  if (report.rank().attempt() == static_cast<uint32_t>(before.attempts_size()) && before.attempts().rbegin()->ended_ms() == 0)
+    return;
+  Expect(google::protobuf::util::MessageDifferencer::Equals(before, after),
+         "attempts that are over change nothing: " + before.id());
+  if (report.has_checkpoint()) happened_.insert("late checkpoint");
 }
 
 void World::ToDaemon(DaemonModel& daemon, size_t count) {
@@ -179,6 +207,7 @@ void World::ToDaemon(DaemonModel& daemon, size_t count) {
     const v1::CoordinatorMessage message = daemon.from_coordinator.front();
     daemon.from_coordinator.pop_front();
     Expect(daemon.Handle(message), "no rank is launched into a slot that holds another");
+    WatchLease(daemon);  // the message may have been under way for longer
   }
   CheckProcesses();
 }
@@ -191,30 +220,75 @@ void World::BreakStream(DaemonModel& daemon) {
 
 void World::RestartDaemon(DaemonModel& daemon) {
   happened_.insert("daemon restarted");
+  for (const auto& [key, rank] : daemon.ranks) FateOf(key) = Fate::kBroke;
   BreakStream(daemon);
   daemon.Restart();
 }
 
 void World::Advance(DaemonModel& daemon, const DaemonModel::RankKey& key, bool faults) {
   DaemonModel::Rank& rank = daemon.ranks.at(key);
-  v1::Report report;
+  Fate& fate = FateOf(key);
   v1::RankExited exited;
-  if (rank.told_to_stop) return daemon.End(key, DaemonModel::Stopped());
+  if (rank.told_to_stop) {
+    fate = std::max(fate, Fate::kStopsTogether);
+    return daemon.End(key, DaemonModel::Stopped());
+  }
+  if (rank.hangs) {
+    if (faults && !OneIn(3)) return;
+    fate = Fate::kBroke;
+    exited.mutable_exit()->set_exit_code(-1);
+    exited.mutable_exit()->set_signal(9);
+    exited.set_stalled(true);
+    return daemon.End(key, exited);
+  }
+  if (fate == Fate::kHangs && faults && !OneIn(3)) return;
+  if (fate == Fate::kHangs || fate == Fate::kBroke) {
+    exited.mutable_exit()->set_exit_code(fate == Fate::kHangs ? kTrainerPeerLate : kTrainerPeerLost);
+    fate = Fate::kBroke;
+    return daemon.End(key, exited);
+  }
+  if (fate == Fate::kStopsTogether) {
+    exited.mutable_exit()->set_exit_code(kTrainerStopped);
+    return daemon.End(key, exited);
+  }
   if (faults && OneIn(25)) {
-    exited.mutable_exit()->set_exit_code(OneIn(8) ? 2 : OneIn(2) ? 1 : -1);
+    fate = Fate::kBroke;
+    exited.mutable_exit()->set_exit_code(OneIn(8) ? kTrainerBadInput : OneIn(2) ? kTrainerFailed : -1);
     if (exited.exit().exit_code() < 0) exited.mutable_exit()->set_signal(9);
     return daemon.End(key, exited);
   }
+  if (faults && OneIn(60)) {
+    fate = Fate::kHangs;
+    rank.hangs = true;
+    return;
+  }
+  if (faults && OneIn(200)) fate = Fate::kBroke;  // the network between its ranks
+  Train(daemon, key);
+}
+
+bool World::IsWhole(const DaemonModel::RankKey& key) const {
+  const auto came_up = came_up_.find({key.job, key.attempt});
+  const int ranks = cluster_->jobs().at(key.job).attempts(static_cast<int>(key.attempt) - 1).placements_size();
+  return came_up != came_up_.end() && came_up->second.size() == static_cast<size_t>(ranks);
+}
+
+void World::Train(DaemonModel& daemon, const DaemonModel::RankKey& key) {
+  DaemonModel::Rank& rank = daemon.ranks.at(key);
+  v1::Report report;
   if (!rank.training) {
     rank.training = true;
+    came_up_[{key.job, key.attempt}].insert(key.rank);
     report.mutable_started()->set_start_step(rank.step);
+  } else if (!IsWhole(key)) {
+    return;
   } else if (rank.step == kLastStep) {
-    return daemon.End(key, exited);
+    return daemon.End(key, v1::RankExited());
   } else {
     ++rank.step;
     if (key.rank != 0) return;  // rank 0 speaks for all
     if (rank.step % 2 == 0) {
       report.mutable_checkpoint()->set_step(rank.step);
+      report.mutable_checkpoint()->set_tokens(rank.step * kStepTokens);
       report.mutable_checkpoint()->set_path(absl::StrCat(rank.step));  // the model resumes from the number
     } else {
       report.mutable_points()->set_step(rank.step);
@@ -247,7 +321,9 @@ void World::CheckJob(const v1::Job& job) {
   for (int i = 0; i < job.attempts_size(); ++i) {
     const v1::Attempt& attempt = job.attempts(i);
     Expect(attempt.number() == static_cast<uint32_t>(i + 1), "attempts count from 1: " + id);
-    Expect(static_cast<uint32_t>(attempt.placements_size()) == job.file().spec().resources().ranks(), "gangs are whole: " + id);
+    const std::vector<uint32_t> ranks = RankChoices(job.file().spec());
+    Expect(std::find(ranks.begin(), ranks.end(), static_cast<uint32_t>(attempt.placements_size())) != ranks.end(),
+           "gangs are whole: " + id);
     const std::set<uint32_t> ended(attempt.ended_ranks().begin(), attempt.ended_ranks().end());
     Expect(ended.size() == static_cast<size_t>(attempt.ended_ranks_size()), "a rank ends once: " + id);
     Expect((attempt.ended_ms() != 0) == (ended.size() == static_cast<size_t>(attempt.placements_size())),
@@ -264,7 +340,44 @@ void World::CheckJob(const v1::Job& job) {
   Expect(!spent || job.state() == v1::JOB_STATE_FAILED, "budgets are kept: " + id);
   Expect(job.failures() <= budget.max_failures() + 1 && job.worker_losses() <= budget.max_worker_losses() + 1,
          "budgets are kept: " + id);
-  Expect(static_cast<uint32_t>(job.attempts_size()) <= job.failures() + job.worker_losses() + 1, "every retry is charged: " + id);
+  CheckCharges(job);
+}
+
+void World::CheckCharges(const v1::Job& job) {
+  uint32_t failures = 0, losses = 0;
+  for (const v1::Attempt& attempt : job.attempts()) {
+    if (attempt.ended_ms() == 0) continue;
+    const v1::EndReason reason = attempt.end_reason();
+    Expect(reason != v1::END_REASON_UNSPECIFIED, "attempts end for a reason: " + job.id());
+    failures += reason == v1::END_REASON_TRAINER_FAILED || reason == v1::END_REASON_STALLED;
+    losses +=
+        reason == v1::END_REASON_WORKER_LOST || reason == v1::END_REASON_WORKER_DRAINED || reason == v1::END_REASON_START_TIMEOUT;
+  }
+  if (job.state() == v1::JOB_STATE_CANCELLED) return;  // its last attempt is charged to nobody
+  Expect(job.failures() == failures && job.worker_losses() == losses, "each end is charged where it belongs: " + job.id());
+}
+
+uint32_t World::FreeSlots() const {
+  uint32_t free = 0;
+  for (const auto& [name, worker] : cluster_->workers()) {
+    if (worker.connected && !worker.draining) free += worker.slots.size() - cluster_->BusySlots(name).size();
+  }
+  return free;
+}
+
+void World::CheckResizes(const std::map<std::string, v1::Job>& before) {
+  for (const auto& [id, job] : cluster_->jobs()) {
+    if (job.attempts().empty() || job.attempts().rbegin()->end_reason() != v1::END_REASON_RESIZED) continue;
+    const v1::Attempt& attempt = *job.attempts().rbegin();
+    if (before.at(id).attempts().rbegin()->end_reason() == v1::END_REASON_RESIZED) continue;
+    Expect(job.checkpoint().attempt() == attempt.number(), "a resize is at a checkpoint: " + id);
+    Expect(MostRanks(job.file().spec(), attempt.placements_size() + FreeSlots()) > static_cast<uint32_t>(attempt.placements_size()),
+           "a resize is towards more ranks: " + id);
+    for (const auto& [other, waiting] : cluster_->jobs()) {
+      Expect(waiting.state() != v1::JOB_STATE_PENDING || waiting.waiting().reason() == v1::WAIT_REASON_CLUSTER_TOO_SMALL,
+             absl::StrCat("nobody grows into slots that ", other, " waits for: ", id));
+    }
+  }
 }
 
 void World::CheckReasons() {
@@ -273,6 +386,8 @@ void World::CheckReasons() {
     Expect(job.waiting().reason() > v1::WAIT_REASON_NOT_YET_SCHEDULED && !job.waiting().detail().empty(),
            "a job that waits says why: " + id);
     happened_.insert(v1::WaitReason_Name(job.waiting().reason()));
+    if (job.waiting().reason() == v1::WAIT_REASON_SLOTS_BUSY)
+      Expect(RankChoices(job.file().spec()).back() > FreeSlots(), "no job waits while its minimum fits: " + id);
   }
 }
 
@@ -287,13 +402,17 @@ void World::CheckCommit(const v1::Job& before, const v1::Job& after) {
   }
 }
 
-// What really runs, whatever the coordinator believes.
+// What really runs, whatever the coordinator believes: ranks of one attempt of a job, and zombies of broken ones.
 void World::CheckProcesses() {
   std::map<std::string, uint32_t> attempts;
   for (const DaemonModel& daemon : daemons_) {
     for (const auto& [key, rank] : daemon.ranks) {
+      if (cluster_->jobs().at(key.job).attempts(static_cast<int>(key.attempt) - 1).broken()) {
+        Expect(FateOf(key) != Fate::kTrains || !IsWhole(key), "a broken attempt trains no more: " + key.job);
+        continue;
+      }
       const uint32_t attempt = attempts.emplace(key.job, key.attempt).first->second;
-      Expect(attempt == key.attempt, "no two attempts of a job run at a time: " + key.job);
+      Expect(attempt == key.attempt, "no two attempts of a job train at a time: " + key.job);
     }
   }
 }

@@ -43,14 +43,26 @@ class World {
   void ToCoordinator(DaemonModel& daemon, size_t count);
   void ToDaemon(DaemonModel& daemon, size_t count);
   void BreakStream(DaemonModel& daemon);
+  void WatchLease(DaemonModel& daemon);
   void RestartDaemon(DaemonModel& daemon);
-  // A rank goes on by one event. With `faults` it may fail.
+  // A rank goes on by one event. With `faults` it may fail or hang.
   void Advance(DaemonModel& daemon, const DaemonModel::RankKey& key, bool faults);
+  // What it says when it goes on as it should.
+  void Train(DaemonModel& daemon, const DaemonModel::RankKey& key);
+  // What befell the ranks of this attempt, as their peers would see it.
+  enum class Fate { kTrains, kStopsTogether, kHangs, kBroke };
+  Fate& FateOf(const DaemonModel::RankKey& key) { return fates_[{key.job, key.attempt}]; }
+  // All its ranks came up; none trains before that.
+  bool IsWhole(const DaemonModel::RankKey& key) const;
+  void ReceiveReport(const std::string& worker, const v1::Report& report);
 
   void Expect(bool holds, const std::string& promise);
   void CheckState();
   void CheckJob(const v1::Job& job);
   void CheckReasons();
+  void CheckCharges(const v1::Job& job);
+  void CheckResizes(const std::map<std::string, v1::Job>& before);
+  uint32_t FreeSlots() const;
   void CheckCommit(const v1::Job& before, const v1::Job& after);
   void CheckProcesses();
 
@@ -64,6 +76,9 @@ class World {
   std::set<std::string> linked_;  // daemons whose stream this coordinator knows
   std::string violation_;
   std::multiset<std::string> happened_;
+  // By job and attempt.
+  std::map<std::pair<std::string, uint32_t>, Fate> fates_;
+  std::map<std::pair<std::string, uint32_t>, std::set<uint32_t>> came_up_;  // ranks
 };
 
 }  // namespace polymoe

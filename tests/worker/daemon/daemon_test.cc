@@ -174,14 +174,14 @@ TEST_F(DaemonTest, ACoordinatorThatStopsReadingCannotHoldTheDaemon) {
 
 TEST_F(DaemonTest, RanksOfAttemptsThatAreOverAreStoppedAtTheRegistration) {
   StartWithRank();
-  v1::Registered registered;
-  registered.set_lease_ms(60'000);
-  registered.set_heartbeat_ms(20);
-  registered.add_stop()->set_job("j");
-  registered.mutable_stop(0)->set_attempt(1);
-  coordinator_.set_registered(registered);
   coordinator_.Stop();
   coordinator_.Start();
+  ASSERT_EQ(coordinator_.NextRegister().running_size(), 1);
+  v1::CoordinatorMessage stop;
+  stop.mutable_stop()->set_job("j");
+  stop.mutable_stop()->set_attempt(1);
+  stop.mutable_stop()->set_grace_ms(600'000);
+  coordinator_.Send(stop);
   EXPECT_TRUE(NextExit().exited().stopped());
 }
 

@@ -4,11 +4,12 @@
 //   flood LINES                  that many lines of 1000 characters
 //   partial TEXT                 output without a newline
 //   args | env NAME | pid | cpus prints its arguments | a variable | its process id | the CPUs that it may run on
-//   started STEP | points STEP | checkpoint STEP PATH | error TEXT    an event
+//   started STEP | progress STEP | points STEP | checkpoint STEP PATH | error TEXT    an event
 //   garbage                      bytes that are no event
 //   gentle | stubborn            exits with 0 on SIGTERM | ignores it (neither: dies by it)
 //   leave-child                  starts a process that keeps the pipes open and never ends by itself; prints its id
 //   wait                         until a signal comes
+//   await FILE                   until there is such a file
 //   pause MS                     lets time pass: for tests whose promise is about time
 //   exit CODE | crash SIGNAL
 #include <fcntl.h>
@@ -60,6 +61,7 @@ void Emit(int fd, const v1::TrainerEvent& event) {
 void EmitCommand(int fd, absl::string_view command, const std::string& argument) {
   v1::TrainerEvent event;
   if (command == "started") event.mutable_started()->set_start_step(std::stoull(argument));
+  if (command == "progress") event.set_progress(std::stoull(argument));
   if (command == "error") event.set_error(argument);
   if (command == "points") {
     event.mutable_points()->set_step(std::stoull(argument));
@@ -113,6 +115,8 @@ void RunCommand(absl::string_view command, const std::string& argument, const st
     LeaveChild();
   } else if (command == "wait") {
     while (true) pause();
+  } else if (command == "await") {
+    while (!PathExists(argument)) usleep(1000);
   } else if (command == "pause") {
     usleep(1000 * std::stoi(argument));
   } else if (command == "exit") {

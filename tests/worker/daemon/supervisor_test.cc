@@ -18,6 +18,7 @@
 #include "common/cpus.h"
 #include "common/file.h"
 #include "tests/fakes/blocking_queue.h"
+#include "tests/fakes/clock.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/daemon/launches.h"
 #include "worker/daemon/daemon_metrics.h"
@@ -28,14 +29,19 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr absl::Duration kLongGrace = absl::Minutes(10);
 
 class SupervisorTest : public ::testing::Test {
  protected:
-  void Start(const std::string& trainer = FakeTrainer(), uint32_t slots = 4, uint32_t threads_per_slot = 3) {
+  void StartAt(const Clock& clock) { Start(FakeTrainer(), 4, 3, clock); }
+  void Start(const std::string& trainer = FakeTrainer(), uint32_t slots = 4, uint32_t threads_per_slot = 3,
+             const Clock& clock = Clock::Real()) {
     SupervisorOptions options;
     options.worker = "w";
+    options.host = "h";
+    options.bind = bind_;
     options.server = "127.0.0.1:1";
     options.trainer = trainer;
     options.work_dir = dir_.path();
@@ -44,7 +50,7 @@ class SupervisorTest : public ::testing::Test {
     options.threads_per_slot = threads_per_slot;
     options.stop_grace = absl::ZeroDuration();
     supervisor_ = std::make_unique<Supervisor>(
-        options, Clock::Real(), &metrics_, [this](v1::Report report) { reports_.Push(std::move(report)); },
+        options, clock, &metrics_, [this](v1::Report report) { reports_.Push(std::move(report)); },
         [this] { lease_expiries_.Push(true); });
   }
 
@@ -69,7 +75,13 @@ class SupervisorTest : public ::testing::Test {
     }
   }
 
+  // Wakes the thread, which then looks at the time.
+  void LookAtTheTime() { supervisor_->Stop("nobody", 1, kLongGrace); }
+  void Touch(const std::string& name) { ASSERT_TRUE(WriteFileDurably(absl::StrCat(dir_.path(), "/", name), "").ok()); }
+
   TempDir dir_;
+  FakeClock fake_clock_;
+  std::string bind_;
   prometheus::Registry registry_;
   DaemonMetrics metrics_{registry_};
   BlockingQueue<v1::Report> reports_;
@@ -218,6 +230,80 @@ TEST_F(SupervisorTest, ASecondStopCanOnlyShortenTheGrace) {
   supervisor_->Stop("j", 1, absl::ZeroDuration());
   supervisor_->Stop("j", 1, kLongGrace);
   EXPECT_EQ(NextExit().exit().signal(), SIGKILL);
+}
+
+TEST_F(SupervisorTest, ASignalOfSomebodyElseIsNewsThoughItWasToldToStop) {
+  Start();
+  supervisor_->Launch(MakeLaunch("j", 1, absl::StrCat("stubborn; print ready; await ", dir_.path(), "/go; crash 11")));
+  WaitForLine("ready");
+  supervisor_->Stop("j", 1, kLongGrace);
+  Touch("go");
+  const v1::RankExited exited = NextExit();
+  EXPECT_EQ(exited.exit().signal(), SIGSEGV);
+  EXPECT_FALSE(exited.stopped());
+}
+
+TEST_F(SupervisorTest, ARankWithoutASignOfProgressIsKilled) {
+  StartAt(fake_clock_);
+  const auto await = [&](const char* name) { return absl::StrCat("await ", dir_.path(), "/", name, "; "); };
+  v1::Launch launch = MakeLaunch("j", 1,
+                                 absl::StrCat("print loads; ", await("a"), "started 3; print trains; ", await("b"),
+                                              "progress 7; print b; ", await("c"), "print c; wait"));
+  launch.mutable_file()->mutable_spec()->mutable_restart()->set_stall_seconds(100);
+  supervisor_->Launch(launch);
+  WaitForLine("loads");
+  fake_clock_.Advance(absl::Hours(1));  // the coordinator's business
+  LookAtTheTime();
+  Touch("a");
+  WaitForLine("trains");
+  fake_clock_.Advance(absl::Seconds(149));
+  LookAtTheTime();
+  Touch("b");
+  WaitForLine("b");
+  fake_clock_.Advance(absl::Seconds(149));
+  LookAtTheTime();
+  Touch("c");
+  WaitForLine("c");  // a line of its log is no progress
+  fake_clock_.Advance(absl::Seconds(1));
+  LookAtTheTime();
+  const std::vector<v1::Report> reports = UntilExit();
+  EXPECT_EQ(reports.size(), 1u);
+  const v1::RankExited& exited = reports.back().exited();
+  EXPECT_TRUE(exited.stalled());
+  EXPECT_FALSE(exited.stopped());
+  EXPECT_EQ(exited.exit().signal(), SIGKILL);
+  EXPECT_EQ(exited.error(), "rank 0 on h made no progress for 2m30s after step 7; it was killed");
+  EXPECT_EQ(metrics_.exits_stalled.Value(), 1);
+}
+
+TEST_F(SupervisorTest, ProgressIsForItsDaemonAlone) {
+  Start();
+  supervisor_->Launch(MakeLaunch("j", 1, "started 3; progress 7; exit 0"));
+  EXPECT_THAT(UntilExit(), SizeIs(2));
+}
+
+TEST_F(SupervisorTest, TheGraceOfAStopRulesOverTheWatch) {
+  StartAt(fake_clock_);
+  v1::Launch launch = MakeLaunch("j", 1, "stubborn; started 3; print trains; wait");
+  launch.mutable_file()->mutable_spec()->mutable_restart()->set_stall_seconds(1);
+  supervisor_->Launch(launch);
+  WaitForLine("trains");
+  supervisor_->Stop("j", 1, absl::Seconds(100));
+  supervisor_->Launch(MakeLaunch("k", 1, "exit 0"));  // behind the stop
+  EXPECT_EQ(NextExit().exit().exit_code(), 0);
+  fake_clock_.Advance(absl::Seconds(100));
+  LookAtTheTime();
+  const v1::RankExited exited = NextExit();
+  EXPECT_FALSE(exited.stalled());
+  EXPECT_TRUE(exited.stopped());
+}
+
+TEST_F(SupervisorTest, TellsTheTrainerWhereToMeetTheOthers) {
+  bind_ = "eth7";
+  Start();
+  supervisor_->Launch(MakeLaunch("j", 1, "args"));
+  const std::vector<std::string> args = LinesUntilExit();
+  EXPECT_THAT(std::vector<std::string>(args.end() - 2, args.end()), ElementsAre("--bind", "eth7"));
 }
 
 TEST_F(SupervisorTest, ARepeatedLaunchChangesNothing) {

@@ -208,6 +208,16 @@ TEST_F(ResumeTest, APathGoesBackToThatStep) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("--resume newest is no checkpoint"));
 }
 
+TEST_F(ResumeTest, APathThatWasDroppedLeadsToTheNearest) {
+  TrainToEnd(SavingJob(6, 2), {.checkpoint_dir = checkpoints()});  // 4 and 6 are left
+  const TrainingRun run =
+      TrainToEnd(SavingJob(6, 2), {.checkpoint_dir = checkpoints(), .resume = checkpoints() + "/step-00000002"});
+  EXPECT_EQ(StartStep(run), 4u);
+  const TrainingRun older =
+      TrainToEnd(SavingJob(6, 2), {.checkpoint_dir = checkpoints(), .resume = checkpoints() + "/step-00000005"});
+  EXPECT_EQ(StartStep(older), 4u) << "an older one first";
+}
+
 TEST_F(ResumeTest, AnotherModelOrOtherDataIsRefusedAndHarmless) {
   TrainToEnd(Job(2), {.checkpoint_dir = checkpoints()});
   v1::JobFile other = Job(4);
