@@ -133,6 +133,7 @@ MemoryPlan PlanMemory(const v1::JobSpec& spec, uint32_t threads) {
   add("gradients", kFloat * parameters);
   add("moments", kFloat * 2 * owned);
   if (sizes.bf16) add("bf16 copy", sizes.s * parameters);
+  add("checkpoint copy", kFloat * 3 * owned);
   plan.parameters = ToBytes(total);
   plan.activations = add("activations", ActivationBytes(sizes, spec.train().recompute()));
   plan.scratch = add("scratch", ScratchBytes(sizes));

@@ -82,6 +82,13 @@ absl::StatusOr<Outcome> TrainProfiled(const std::string& path, const v1::JobFile
   return outcome;
 }
 
+absl::StatusOr<Outcome> Train(const Flags& flags, const v1::JobFile& file, const TrainerOptions& options, Ranks& ranks,
+                              Reporter& reporter) {
+  if (!flags.profile.empty()) return TrainProfiled(flags.profile, file, options, ranks, reporter);
+  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, ranks, Clock::Real(), reporter));
+  return trainer->Run(stop_requested);
+}
+
 // The job as this attempt runs it: an elastic one may have got fewer ranks than it asked for.
 absl::StatusOr<v1::JobFile> ReadJob(const Flags& flags) {
   const absl::StatusOr<std::string> text = ReadFile(flags.spec);
@@ -115,9 +122,13 @@ absl::StatusOr<Outcome> TrainJob(const Flags& flags, EventWriter& events) {
                                                    .deadline = absl::Seconds(file.spec().restart().stall_seconds())}));
   TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .attempt = flags.attempt, .resume = flags.resume};
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
-  if (!flags.profile.empty()) return TrainProfiled(flags.profile, file, options, ranks, reporter);
-  POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, ranks, Clock::Real(), reporter));
-  return trainer->Run(stop_requested);
+  const absl::StatusOr<Outcome> outcome = Train(flags, file, options, ranks, reporter);
+  const bool connected = ranks.transport == nullptr || ranks.transport->status().ok();
+  // What is unavailable or late must be another rank for Fail: a disk, which may say the same, only fails.
+  if (connected && (absl::IsUnavailable(outcome.status()) || absl::IsDeadlineExceeded(outcome.status()))) {
+    return absl::AbortedError(outcome.status().message());
+  }
+  return outcome;
 }
 
 int Fail(const absl::Status& status, EventWriter& events) {

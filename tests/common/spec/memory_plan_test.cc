@@ -57,11 +57,12 @@ TEST(MemoryPlan, AMoeInFp32) {
   EXPECT_EQ(Rows(plan), (std::map<std::string, uint64_t>{{"weights", 4 * p},
                                                          {"gradients", 4 * p},
                                                          {"moments", 8 * p},
+                                                         {"checkpoint copy", 12 * p},
                                                          {"activations", 2 * (4 * kND + InsideAMoeLayer(4))},
                                                          {"scratch", MoeScratch(4)},
                                                          {"threads", 3 * kThreadBytes},
                                                          {"program", kProgramBytes}}));
-  EXPECT_EQ(plan.parameters, 16 * p);
+  EXPECT_EQ(plan.parameters, 28 * p);
   EXPECT_EQ(plan.activations, Rows(plan)["activations"]);
   EXPECT_EQ(plan.scratch, Rows(plan)["scratch"]);
   EXPECT_EQ(plan.total, std::accumulate(plan.rows.begin(), plan.rows.end(), uint64_t{0},
@@ -74,9 +75,10 @@ TEST(MemoryPlan, Bf16HalvesWhatGoesIntoProductsAndKeepsACopyOfTheWeights) {
   const MemoryPlan plan = PlanMemory(spec, 1);
   std::vector<std::string> names;
   for (const MemoryRow& row : plan.rows) names.push_back(row.name);
-  EXPECT_THAT(names, ElementsAre("weights", "gradients", "moments", "bf16 copy", "activations", "scratch", "threads", "program"));
+  EXPECT_THAT(names, ElementsAre("weights", "gradients", "moments", "bf16 copy", "checkpoint copy", "activations", "scratch",
+                                 "threads", "program"));
   EXPECT_EQ(Rows(plan)["bf16 copy"], 2 * Parameters(spec));
-  EXPECT_EQ(plan.parameters, 18 * Parameters(spec));
+  EXPECT_EQ(plan.parameters, 30 * Parameters(spec));
   EXPECT_EQ(plan.activations, 2 * (4 * kND + InsideAMoeLayer(2)));
   EXPECT_EQ(plan.scratch, MoeScratch(2) + 2 * kND) << "a gradient is rounded into a tensor of its own";
 }

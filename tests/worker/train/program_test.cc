@@ -18,6 +18,7 @@
 #include "common/process.h"
 #include "common/spec/job_file.h"
 #include "common/spec/memory_plan.h"
+#include "common/trainer_exit.h"
 #include "tests/worker/train/tiny_training.h"
 
 namespace polymoe {
@@ -90,7 +91,9 @@ TEST_F(TrainProgram, BadFlagsExitWithTwoAndOneSentence) {
       {{"--spec", spec, "--thread", "3"}, "--thread"},
       {{"--spec", spec, "--threads", "0"}, "--threads"},
       {{"--spec", spec, "--resume", "latest"}, "--resume latest is no checkpoint"},
-      {{"--spec", spec, "--world-size", "2"}, "this job is for 2 ranks, this build trains with one"},
+      {{"--spec", spec, "--world-size", "2"}, "spec.train.microBatch: 8 does not divide the 4 sequences that a rank gets"},
+      {{"--spec", spec, "--world-size", "0"}, "--world-size"},
+      {{"--spec", spec, "--rank", "1"}, "--rank 1 is not one of 1; ranks count from 0"},
       {{"--spec", spec, "--events-fd", "77"}, "--events-fd 77 is not open"},
       {{"--spec", dir_.path() + "/nowhere.yaml"}, "nowhere.yaml"},
   };
@@ -102,12 +105,93 @@ TEST_F(TrainProgram, BadFlagsExitWithTwoAndOneSentence) {
   }
 }
 
-TEST_F(TrainProgram, AJobForSeveralRanksIsNotTrainedByOne) {
-  const std::string spec = Spec(1, "  resources: {ranks: 2}\n");
-  ASSERT_TRUE(WriteFileDurably(spec, absl::StrReplaceAll(*ReadFile(spec), {{"microBatch: 8", "microBatch: 4"}})).ok());
-  const Output out = Run({"--spec", spec});
-  EXPECT_EQ(out.exit_code, 2);
-  EXPECT_THAT(out.err, HasSubstr("this job is for 2 ranks, this build trains with one"));
+// Ranks that are processes, and meet in a folder.
+class RankPrograms : public TrainProgram {
+ protected:
+  // A job of 8 sequences a step for two ranks that share the experts; who waits does so for `stall` seconds.
+  std::string SpecForTwo(uint64_t steps, int stall = 60) const {
+    const std::string spec =
+        Spec(steps, absl::StrCat("  resources: {ranks: 2, expertParallel: 2}\n  restart: {stallSeconds: ", stall, "}\n"));
+    POLYMOE_CHECK(WriteFileDurably(spec, absl::StrReplaceAll(*ReadFile(spec), {{"microBatch: 8", "microBatch: 4"}})).ok());
+    return spec;
+  }
+  std::vector<std::string> Flags(const std::string& spec, int rank) const {
+    return {"--spec",   spec,  "--rank", absl::StrCat(rank), "--world-size", "2", "--rendezvous-dir", dir_.path() + "/meet",
+            "--resume", "none"};
+  }
+  // Started, and left to itself.
+  pid_t Start(std::vector<std::string> flags) const {
+    flags.insert(flags.begin(), {BuiltProgram("polymoe-train"), "--threads", "1", "--checkpoint-dir", checkpoints()});
+    return StartProcess({.argv = flags}).value();
+  }
+};
+
+TEST_F(RankPrograms, TrainTogether) {
+  const std::string spec = SpecForTwo(30), points = dir_.path() + "/points.json";
+  const pid_t other = Start(Flags(spec, 1));
+  std::vector<std::string> flags = Flags(spec, 0);
+  flags.insert(flags.end(), {"--metrics-file", points});
+  const Output out = Run(flags);
+  EXPECT_EQ(out.exit_code, 0) << out.err;
+  EXPECT_EQ(Reap(other).exit_code, 0);
+  EXPECT_THAT(out.err, HasSubstr("tiny: done, 30 steps, 3.84k tokens in "));
+  EXPECT_TRUE(PathExists(checkpoints() + "/step-00000030/attempt-1/rank-1.safetensors"));
+  EXPECT_THAT(*ReadFile(points), ContainsRegex("\n\\{[^\n]*\"loss\":3\\.[0-9]+,[^\n]*\"step\":2,\"step_seconds\":"));
+}
+
+TEST_F(RankPrograms, TheJobOfSeveralRunsAloneToo) {
+  const Output out = Run({"--spec", SpecForTwo(3), "--world-size", "1"});
+  EXPECT_EQ(out.exit_code, 2) << "the experts are shared by two";
+  EXPECT_THAT(out.err, HasSubstr("spec.resources.expertParallel: 1 ranks cannot form whole groups of 2"));
+}
+
+TEST_F(RankPrograms, ARankThatDoesNotComeIsNamed) {
+  const Output out = Run(Flags(SpecForTwo(3, /*stall=*/1), 0));
+  EXPECT_EQ(out.exit_code, kTrainerPeerLate);
+  EXPECT_THAT(out.err, HasSubstr("not all ranks have come to the meeting: nobody has put rank-1 into"));
+}
+
+TEST_F(RankPrograms, ARankThatIsKilledEndsTheOthersAndIsNamed) {
+  const std::string spec = SpecForTwo(100'000'000);
+  const pid_t other = Start(Flags(spec, 1));
+  bool killed = false;
+  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, [&](pid_t, const std::string& text) {
+    if (killed || !absl::StrContains(text, "tokens/s")) return;
+    killed = true;
+    kill(other, SIGKILL);
+  });
+  EXPECT_EQ(exit_code, kTrainerPeerLost) << err;
+  EXPECT_THAT(err, HasSubstr("rank 1"));
+  EXPECT_EQ(Reap(other).signal, SIGKILL);
+}
+
+TEST_F(RankPrograms, ARankThatHangsIsNamedWhenTheDeadlineHasPassed) {
+  const std::string spec = SpecForTwo(100'000'000, /*stall=*/1);
+  const pid_t other = Start(Flags(spec, 1));
+  bool stopped = false;
+  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, [&](pid_t, const std::string& text) {
+    if (stopped || !absl::StrContains(text, "tokens/s")) return;
+    stopped = true;
+    kill(other, SIGSTOP);
+  });
+  EXPECT_EQ(exit_code, kTrainerPeerLate) << err;
+  EXPECT_THAT(err, HasSubstr("rank 1"));
+  kill(other, SIGKILL);
+  Reap(other);
+}
+
+TEST_F(RankPrograms, AreAskedToStopByOneOfThem) {
+  const std::string spec = SpecForTwo(100'000'000);
+  const pid_t other = Start(Flags(spec, 1));
+  bool asked = false;
+  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, [&](pid_t, const std::string& text) {
+    if (asked || !absl::StrContains(text, "tokens/s")) return;
+    asked = true;
+    kill(other, SIGTERM);
+  });
+  EXPECT_EQ(exit_code, kTrainerStopped) << err;
+  EXPECT_EQ(Reap(other).exit_code, kTrainerStopped);
+  EXPECT_EQ(ListCheckpoints(**OpenStorage(checkpoints()))->size(), 1u);
 }
 
 TEST_F(TrainProgram, AJobFileIsAllItNeeds) {
