@@ -77,7 +77,7 @@ def variants(machine):
             'networks between nodes at half': change(exchange=[machine.exchange[0], machine.exchange[1] / 2],
                                                      reduce=[machine.reduce[0], machine.reduce[1] / 2, machine.reduce[2] / 2]),
             'nothing overlaps': change(overlap=False),
-            'latencies x 4': change(latency=scaled('latency', 4)),
+            'latencies x 4': change(latency=scaled('latency', 4), ring=scaled('ring', 4)),
             'all experts loaded alike': change(load_cv=0),
             'deviation of loads x 2': change(load_cv=2 * machine.load_cv),
             'products of experts at half the rate': change(grouped=scaled('grouped', 0.5)),

@@ -230,7 +230,8 @@ def predict(model, machine, world, ep, micro):
     return {'devices': world, 'ep': ep, 'dp': world // ep, 'micro': micro, 'step_seconds': step, 'tokens_per_second': rate,
             'per_device': rate / world, 'mfu': rate / world * model.flops_per_token / machine.peak,
             'bound': 'compute' if parts['compute'] + parts['imbalance'] > step / 2 else weak, 'weak_spot': weak,
-            'memory_bytes': memory_bytes(model, world, ep, micro), 'exchange_bytes_per_token': model.layers * sum(exchange_bytes(model, ep).values()),
+            'memory_bytes': memory_bytes(model, world, ep, micro),
+            'exchange_bytes_per_token': model.layers * sum(exchange_bytes(model, ep).values()),
             'shares': {name: s / step for name, s in parts.items()}}
 
 
