@@ -78,13 +78,10 @@ def exchange_bytes(model, ep):
 
 
 def imbalance(model, ep, cv):
-    """Rows of the fullest of ep ranks over their mean, when loads of experts have the coefficient of variation cv: a rank holds
-    m of E experts, drawn without replacement; the largest of ep normal variables, by Blom's approximation."""
-    m = model.experts / ep
-    if ep == 1:
-        return 1.0
+    """Rows of the fullest of ep ranks over their mean, when the loads of E experts have the coefficient of variation cv: the mean of m =
+    E/ep of them deviates by cv sqrt(E / ((E - 1) m)); the largest of ep normal variables by Blom's approximation (1958)."""
     largest = statistics.NormalDist().inv_cdf((ep - 0.375) / (ep + 0.25))
-    return 1 + largest * cv * math.sqrt((model.experts - m) / ((model.experts - 1) * m))
+    return 1 + largest * cv * math.sqrt(ep / (model.experts - 1))
 
 
 def reduce_seconds(machine, size, ranks, per_node):

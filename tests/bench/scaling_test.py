@@ -49,19 +49,21 @@ class Formulas(unittest.TestCase):
         rows = sum(sent_rows(OLMOE.experts, ep, i % ep, generator.sample(range(OLMOE.experts), OLMOE.top_k)) for i in range(tokens))
         # A row of 2048 in bf16; ids and weights of 8 experts with it; gradients of 8 weights on the way back.
         want = {'dispatch': rows * (4096 + 64), 'return': rows * 4096, 'dy': rows * 4096, 'dx': rows * (4096 + 32)}
-        for name, size in m.exchange_bytes(OLMOE, ep).items():
+        got = m.exchange_bytes(OLMOE, ep)
+        for name, size in got.items():
             self.assertAlmostEqual(size * tokens / want[name], 1, delta=0.01, msg=f'{name}, seed {seed}')
+            self.assertAlmostEqual(size / got['return'], want[name] / want['return'], msg=name)
 
     def test_the_fullest_rank(self):
         seed = random.randrange(1 << 32)
-        generator, cv = random.Random(seed), 0.3
+        generator, cv = random.Random(seed), 0.6
         for ep in (2, 8):
             fullest = []
             for _ in range(4000):
                 loads = [generator.gauss(1, cv) for _ in range(OLMOE.experts)]
                 ranks = [sum(loads[r::ep]) for r in range(ep)]
                 fullest.append(max(ranks) / statistics.mean(ranks))
-            self.assertAlmostEqual(m.imbalance(OLMOE, ep, cv), statistics.mean(fullest), delta=0.01, msg=f'{ep}, seed {seed}')
+            self.assertAlmostEqual(m.imbalance(OLMOE, ep, cv), statistics.mean(fullest), delta=0.012, msg=f'{ep}, seed {seed}')
         self.assertEqual(m.imbalance(OLMOE, 1, cv), 1)
         self.assertEqual(m.imbalance(OLMOE, 8, 0), 1)
 
@@ -79,6 +81,16 @@ class Formulas(unittest.TestCase):
                                     (32, 8): (1e9 * 31 / 32 / 200e9, 10e-6 + 28 * 1.9e-6 + 3 * 4e-6)}.items():
             for got, expected in zip(m.reduce_seconds(H100, 1e9, ranks, near), want):
                 self.assertAlmostEqual(got / expected, 1)
+
+    def test_exchange_is_as_slow_as_the_slower_network(self):
+        self.assertAlmostEqual(m.exchange_seconds(H100, 1e9, 8, 8), 1e9 / 370e9)
+        self.assertAlmostEqual(m.exchange_seconds(H100, 1e9, 16, 8), 1e9 * 8 / 15 / 48.5e9)  # 8 of the 15 others are elsewhere
+
+    def test_gradients_hide_behind_the_backward_pass(self):
+        gradients = 4 * OLMOE.dense_parameters * 7 / 8 / 350e9  # 8 devices, EP 8: experts have no replicas
+        seconds = {window: m.update_seconds(OLMOE, H100, 8, 8, window, False) for window in (0, gradients / 2, 1)}
+        self.assertAlmostEqual(seconds[0] - seconds[1], (1 - H100.comm_tax) * gradients)
+        self.assertAlmostEqual(seconds[0] - seconds[gradients / 2], (1 - H100.comm_tax) * gradients / 2)
 
     def test_work_is_what_the_trainer_counts(self):
         self.assertAlmostEqual(OLMOE.flops_per_token / 7.879e9, 1, delta=0.001)  # `polyctl params`
@@ -191,8 +203,9 @@ class Program(unittest.TestCase):
         self.assertNotEqual(run().stdout, run('--set', 'grouped=242e12').stdout)
 
     def test_mistakes_are_said(self):
-        for args, text in ((['--machine', 'h101'], 'expected h100, cpu'), (['--set', 'gruoped=1'], 'grouped'), (['--set', 'rows=x'], 'NUMBER'),
-                           (['--devices', '7'], 'shared out evenly'), (['--ep', '1', '--devices', '8'], 'no layout')):
+        for args, text in ((['--machine', 'h101'], 'expected h100, cpu'), (['--set', 'gruoped=1'], 'grouped'),
+                           (['--set', 'rows=x'], 'NUMBER'), (['--devices', '7'], 'shared out evenly'),
+                           (['--ep', '1', '--devices', '8'], 'no layout')):
             out = run(*args)
             self.assertNotEqual(out.returncode, 0)
             self.assertIn(text, out.stderr)
