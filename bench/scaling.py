@@ -99,7 +99,7 @@ def svg(rows, title):
     for row in rows:
         at, rate = x(row), row['tokens_per_second']
         out += [f'<circle cx="{at:.0f}" cy="{y(rate):.0f}" r="3" fill="#06c"/>',
-                f'<text x="{at + 6:.0f}" y="{y(rate) + 15:.0f}">{rate / 1e6:.2f}M</text>',
+                f'<text x="{at - 4:.0f}" y="{y(rate) - 8:.0f}" text-anchor="end">{rate / 1e6:.2f}M</text>',
                 f'<text x="{at:.0f}" y="350" text-anchor="middle">{row["devices"]}</text>',
                 f'<text x="{at:.0f}" y="366" text-anchor="middle" fill="#666">{row["mfu"]:.0%}</text>']
     return '\n'.join(out + ['<text x="70" y="383" fill="#666">devices, MFU; dashed: as fast a device as the smallest</text>', '</svg>', ''])
