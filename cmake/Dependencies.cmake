@@ -22,6 +22,17 @@ pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp REQUIRED)
 if(POLYMOE_CUDA)
   find_package(CUDAToolkit REQUIRED)  # the runtime, linked statically: a program needs nothing more on its machine than the driver
+  # NVIDIA's package, or the wheel nvidia-nccl-cu13 with NCCL_ROOT=.../site-packages/nvidia/nccl, which has only the library's soname.
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_ROOT}/include)
+  find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${NCCL_ROOT}/lib)
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(POLYMOE_NCCL ON)
+    add_library(polymoe_nccl_sdk INTERFACE)
+    target_include_directories(polymoe_nccl_sdk SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(polymoe_nccl_sdk INTERFACE ${NCCL_LIBRARY})
+  else()
+    message(STATUS "NCCL was not found: worker/parallel/nccl_group is not built (NCCL_ROOT names its folder)")
+  endif()
 endif()
 
 # Debian builds a static rapidcheck without position-independent code and without a GTest target.

@@ -95,6 +95,18 @@ TEST(KernelsBench, VerifiesAndTimesEveryOperation) {
   }
 }
 
+TEST(GroupBench, VerifiesAndTimesTheCollectives) {
+  for (const char* ranks : {"2", "3"}) {
+    const Output out =
+        RunProgram({BuiltProgram("group_bench"), "--ranks", ranks, "--least", "4096", "--most", "65536", "--repeats", "2"});
+    EXPECT_EQ(out.exit_code, 0) << out.err;
+    EXPECT_THAT(out.out, StartsWith(std::string(ranks) + " processes, 2 repeats; memcpy "));
+    for (const char* operation : {"barrier", "all-reduce of 8 bytes", "TCP", "all-to-all", "reduce-scatter, all-gather"}) {
+      EXPECT_THAT(out.out, HasSubstr(std::string("\n") + operation + " "));
+    }
+  }
+}
+
 TEST(TrainerBench, SaysWhatIsWrongWithFlags) {
   const Output shape = RunProgram({BuiltProgram("trainer_bench"), "--shape", "huge"});
   EXPECT_EQ(shape.exit_code, 2);
