@@ -106,7 +106,7 @@ TEST_F(TrainerInput, CheckpointsOfAnotherShapeAndBrokenOnes) {
   EXPECT_THAT(other.err, HasSubstr("is of another model: it has moe layers=2 hidden=64"));
   Edit("hidden: 32", "hidden: 64");
   Edit("tokens: 20480", "tokens: 25600");
-  const std::string newest = dir_.path() + "/ck/step-00000080/rank-0.safetensors";
+  const std::string newest = dir_.path() + "/ck/step-00000080/attempt-1/rank-0.safetensors";
   ASSERT_TRUE(WriteFileDurably(newest, ReadFile(newest)->substr(0, 5000)).ok());
   const Output fallen_back = Train();
   EXPECT_EQ(fallen_back.exit_code, 0) << fallen_back.err;

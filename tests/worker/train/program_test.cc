@@ -179,7 +179,7 @@ TEST_F(TrainProgram, SigtermSavesTheStepAndExitsWithThree) {
     EXPECT_THAT(err, ContainsRegex("tiny: stopped on request after step [0-9]+, which is saved; --resume auto goes on"));
     EXPECT_EQ(absl::StrContains(err, "resumed at step "), signal == SIGINT) << "the second goes on where the first stopped";
   }
-  EXPECT_EQ(ListCheckpoints(checkpoints())->size(), 2u);
+  EXPECT_EQ(ListCheckpoints(**OpenStorage(checkpoints()))->size(), 2u);
 }
 
 TEST_F(TrainProgram, TheDaemonReadsEventsFromAPipe) {

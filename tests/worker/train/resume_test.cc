@@ -20,7 +20,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr char kNewestTensors[] = "/step-00000004/rank-0.safetensors";
+constexpr char kNewestTensors[] = "/step-00000004/attempt-1/rank-0.safetensors";
 
 class ResumeTest : public TinyTraining {
  protected:
@@ -90,7 +90,7 @@ TEST_P(EveryModel, GoesOnWithTheSameBits) {
     EXPECT_EQ(resumed.Series(name), expected) << name;
   }
   EXPECT_EQ(resumed.parameters, whole.parameters);
-  for (const char* file_name : {"/step-00000007/rank-0.safetensors", "/step-00000007/trainer.json"})
+  for (const char* file_name : {"/step-00000007/attempt-1/rank-0.safetensors", "/step-00000007/attempt-1/trainer.json"})
     EXPECT_EQ(*ReadFile(checkpoints() + file_name), *ReadFile(checkpoints("b") + file_name)) << file_name;
 }
 
