@@ -110,7 +110,7 @@ TEST_F(TrainerInput, CheckpointsOfAnotherShapeAndBrokenOnes) {
   ASSERT_TRUE(WriteFileDurably(newest, ReadFile(newest)->substr(0, 5000)).ok());
   const Output fallen_back = Train();
   EXPECT_EQ(fallen_back.exit_code, 0) << fallen_back.err;
-  EXPECT_THAT(fallen_back.err, HasSubstr("checkpoint not usable, trying an older one"));
+  EXPECT_THAT(fallen_back.err, HasSubstr("checkpoint not usable, trying another one"));
   EXPECT_THAT(fallen_back.err, HasSubstr("resumed at step 40"));
   EXPECT_THAT(Train("/no/such/step-00000001").err, HasSubstr("there is no complete checkpoint at"));
 }

@@ -1,11 +1,13 @@
 // Jobs of several ranks on a real coordinator and real daemons, with trainers that do as they are told (fake_trainer.cc).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 #include "common/file.h"
 #include "tests/e2e/cluster.h"
@@ -78,6 +80,28 @@ TEST_F(RanksTest, LogsOfAllRanks) {
   })) << logs();
   Open("end");
   EXPECT_TRUE(cluster_.WaitForState(job, "SUCCEEDED")) << cluster_.LogTail("server");
+}
+
+// A forwarder that stops passing anything on: neither side's kernel notices.
+TEST_F(RanksTest, BothSidesNoticeAConnectionThatIsDeadWithoutAnEnd) {
+  const std::string port = cluster_.server_address().substr(sizeof("127.0.0.1"));
+  const auto forwarder =
+      StartProcess({.argv = {BuiltProgram("../tests/forward"), "127.0.0.2", "127.0.0.1", port, Gate("forwards")}});
+  ASSERT_TRUE(forwarder.ok()) << forwarder.status();
+  ASSERT_TRUE(WaitUntil([&] { return PathExists(Gate("forwards")); }));
+  cluster_.StartWorker("w1", 1, {"--server", "127.0.0.2:" + port});
+  const auto logs = [&](const std::string& program, const std::string& line) {
+    return WaitUntil([&] { return cluster_.LogTail(program).find(line) != std::string::npos; },
+                     absl::Seconds(50));  // of a minute's lease
+  };
+  ASSERT_TRUE(logs("w1", "registered with the coordinator"));
+  const std::string carriers = *ReadFile(absl::StrCat("/proc/", *forwarder, "/task/", *forwarder, "/children"));
+  for (const auto pid : absl::StrSplit(carriers, ' ', absl::SkipWhitespace()))
+    ASSERT_EQ(kill(std::stoi(std::string(pid)), SIGSTOP), 0);
+  EXPECT_TRUE(logs("server", "worker disconnected")) << cluster_.LogTail("server");
+  EXPECT_TRUE(logs("w1", "connection to the coordinator lost")) << cluster_.LogTail("w1");
+  kill(*forwarder, SIGKILL);  // its carriers die with it
+  Reap(*forwarder);
 }
 
 }  // namespace
