@@ -32,7 +32,7 @@
 namespace polymoe {
 
 struct ClusterConfig {
-  int64_t lease_ms = 3'000;
+  int64_t lease_ms = 3'000;  // docs/architecture.md says why
   int64_t heartbeat_ms = 500;
   int64_t start_timeout_ms = 120'000;
   int64_t stop_grace_ms = 30'000;  // for ranks that save a checkpoint before they end

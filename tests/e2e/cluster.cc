@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -63,8 +64,6 @@ void Cluster::StartServer() {
 void Cluster::StartWorker(const std::string& name, int slots, const std::vector<std::string>& flags,
                           const std::vector<std::string>& behind) {
   std::vector<std::string> argv = {"polymoe-worker",
-                                   "--server",
-                                   server_address_,
                                    "--name",
                                    name,
                                    "--slots",
@@ -75,6 +74,7 @@ void Cluster::StartWorker(const std::string& name, int slots, const std::vector<
                                    absl::StrCat(dir(), "/", name),
                                    "--checkpoint-root",
                                    absl::StrCat(dir(), "/checkpoints")};
+  if (std::find(flags.begin(), flags.end(), "--server") == flags.end()) argv.insert(argv.end(), {"--server", server_address_});
   argv.insert(argv.end(), flags.begin(), flags.end());
   Start(name, argv, behind);
 }
