@@ -138,8 +138,8 @@ absl::Status CheckSize(const v1::JobSpec& spec, uint64_t memory_bytes) {
     const uint64_t parameters = ComputeShape(spec.model(), spec.data().sequence_length()).total;
     return absl::ResourceExhaustedError(absl::StrCat(
         "this job needs ", Bytes(plan.total), ": ", Bytes(plan.parameters), " for ", FormatCount(static_cast<double>(parameters)),
-        " parameters with gradients, moments and the copy of a checkpoint, ", Bytes(plan.activations + plan.scratch), " for a micro-batch of ",
-        spec.train().micro_batch(), " x ", spec.data().sequence_length(), " tokens, ",
+        " parameters with gradients, moments and the copy of a checkpoint, ", Bytes(plan.activations + plan.scratch),
+        " for a micro-batch of ", spec.train().micro_batch(), " x ", spec.data().sequence_length(), " tokens, ",
         Bytes(plan.total - plan.parameters - plan.activations - plan.scratch), " for the program; this machine has ",
         Bytes(memory_bytes), "; ", HowToNeedLess(spec, memory_bytes)));
   }

@@ -15,6 +15,7 @@ struct StepResult {
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   double seconds = 0;           // of the step
+  double save_seconds = 0;      // that training stood still before it, for the checkpoint of the step before; 0: none
   double micro_batches = 0;     // of all ranks
   double bytes_sent = 0;        // between ranks, by all of them
   double bytes_needed = 0;      // the least that this layout could do with

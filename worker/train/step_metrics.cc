@@ -19,6 +19,7 @@ void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_
   values["tokens_per_second"] = batch_tokens / result.seconds;
   values["flops_per_second"] = batch_tokens / result.seconds * flops_per_token;
   values["skipped_steps"] = static_cast<double>(result.skipped_steps);
+  if (result.save_seconds > 0) values["checkpoint_stall_seconds"] = result.save_seconds;
   if (result.bytes_sent > 0) {
     values["bytes_sent"] = result.bytes_sent;
     values["bytes_needed"] = result.bytes_needed;

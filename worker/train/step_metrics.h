@@ -1,6 +1,7 @@
 // Names and values of the metrics of a step (docs/metrics.md has the units). Pure.
 //
 //   loss, load_balance_loss, z_loss, grad_norm, learning_rate, step_seconds, tokens_per_second, flops_per_second, skipped_steps
+//   checkpoint_stall_seconds                                       of rank 0, with the step after a checkpoint
 //   bytes_sent, bytes_needed                                       of several ranks, since the step before
 //   val_loss/SET, val_bpb/SET
 //   router_max_over_mean/L, router_entropy/L, router_load/L/E      layer L, expert E; of the global batch

@@ -183,6 +183,7 @@ absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   StepResult result = ResultOfSums();
   POLYMOE_RETURN_IF_ERROR(Update(result));
   result.seconds = absl::ToDoubleSeconds(clock_.Monotonic() - start);
+  result.save_seconds = std::exchange(save_seconds_, 0);
   return result;
 }
 
@@ -264,7 +265,14 @@ absl::Status Trainer::AfterStep(const StepResult& result) {
     return finite;
   }
   if (validates) POLYMOE_RETURN_IF_ERROR(Validate());
-  return saves ? saver_.Start(state_, SlabsToSave()) : absl::OkStatus();
+  return saves ? Save() : absl::OkStatus();
+}
+
+absl::Status Trainer::Save() {
+  const absl::Duration start = clock_.Monotonic();
+  POLYMOE_RETURN_IF_ERROR(saver_.Start(state_, SlabsToSave()));
+  save_seconds_ = absl::ToDoubleSeconds(clock_.Monotonic() - start);
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Report(const StepResult& result, bool validates) {

@@ -82,6 +82,7 @@ class Trainer {
   absl::Status AfterStep(const StepResult& result);
   absl::Status Report(const StepResult& result, bool validates);
   absl::Status Validate();
+  absl::Status Save();
   // Waits for all ranks. An error of any of them is an error of all: `mine`, or one that says that it was another's.
   absl::Status Agree(const absl::Status& mine);
   // What this rank reads from a checkpoint: all rows of its table, and the moments of those that it owns.
@@ -120,6 +121,7 @@ class Trainer {
   const std::unique_ptr<Storage> storage_;  // of checkpoints
   Saver saver_;
   uint64_t bytes_sent_ = 0;  // by all groups, up to the latest step
+  double save_seconds_ = 0;  // for the checkpoint of the latest step
   int skipped_in_a_row_ = 0;
   int profiled_steps_ = 0;
   double profiled_seconds_ = 0;

@@ -31,10 +31,10 @@ TEST_F(Setup, AJobMustFitIntoMemory) {
   const uint64_t bytes = PlanMemory(spec_, 1).total;
   EXPECT_TRUE(CheckSize(spec_, bytes).ok());
   EXPECT_EQ(CheckSize(spec_, bytes - 1).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(
-      std::string(CheckSize(spec_, 100 << 20).message()),
-      "this job needs 171.4 MiB: 126.6 MiB for 4.74M parameters with gradients, moments and the copy of a checkpoint, 862.1 KiB for a micro-batch of 1 x 16 "
-      "tokens, 44.0 MiB for the program; this machine has 100.0 MiB; lower layers, hidden, ffn or experts of spec.model");
+  EXPECT_EQ(std::string(CheckSize(spec_, 100 << 20).message()),
+            "this job needs 171.4 MiB: 126.6 MiB for 4.74M parameters with gradients, moments and the copy of a checkpoint, 862.1 "
+            "KiB for a micro-batch of 1 x 16 "
+            "tokens, 44.0 MiB for the program; this machine has 100.0 MiB; lower layers, hidden, ffn or experts of spec.model");
 }
 
 // The job just does not fit; what is named must be able to help, and be something that can still be changed.
