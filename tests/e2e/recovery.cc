@@ -182,7 +182,7 @@ class Bench {
     const absl::Time end = absl::Now() + absl::Seconds(30);
     while (true) {
       grpc::ClientContext context;
-      const grpc::Status status = call(&context);
+      grpc::Status status = call(&context);
       if (status.error_code() != grpc::StatusCode::UNAVAILABLE || absl::Now() > end) return status;
       absl::SleepFor(absl::Milliseconds(5));
     }

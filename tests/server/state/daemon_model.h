@@ -128,13 +128,13 @@ class DaemonModel {
     history_.push_back(report);
     if (registered_) SendReport(report);
   }
-  void End(RankKey key, v1::RankExited exited) {
-    ranks.erase(key);
+  void End(const RankKey& key, v1::RankExited exited) {
     exited.mutable_exit()->set_rank(key.rank);
     exited.mutable_exit()->set_worker(name_);
     v1::Report report;
     *report.mutable_exited() = std::move(exited);
     Say(key, std::move(report));
+    ranks.erase(key);  // last: the key may be the map's own
   }
   static v1::RankExited Stopped() {
     v1::RankExited exited;

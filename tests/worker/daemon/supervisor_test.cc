@@ -153,7 +153,7 @@ TEST_F(SupervisorTest, ThreadsSpinShortlyUnlessTheUserWantsOtherwise) {
   const auto lines = [&](const std::string& job) {
     Start();
     supervisor_->Launch(MakeLaunch(job, 1, kScript));
-    const std::vector<std::string> said = LinesUntilExit();
+    std::vector<std::string> said = LinesUntilExit();
     supervisor_.reset();  // before the next change of the environment, which its thread reads
     return said;
   };
