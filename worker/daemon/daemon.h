@@ -31,7 +31,7 @@ struct DaemonOptions {
   uint32_t slots = 1;
   uint32_t threads_per_slot = 1;
   std::string work_dir;
-  std::string checkpoint_root;  // shared between workers
+  std::string checkpoint_root;  // shared between workers; a folder or s3://BUCKET/PREFIX
   std::string trainer;          // path of polymoe-train
   std::string bind;             // address or interface where ranks meet; empty: the trainer's default
   absl::Duration stop_grace = absl::Seconds(30);

@@ -13,6 +13,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
@@ -61,7 +62,7 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->check(CLI::Range(1, 65536));
   app->add_option("--work-dir", daemon.work_dir, "Folder of this worker: job files and logs")->capture_default_str();
   app->add_option("--checkpoint-root", daemon.checkpoint_root,
-                  "Folder of the checkpoints, the same for all workers (default: WORK_DIR/checkpoints)");
+                  "Folder or s3://BUCKET/PREFIX of the checkpoints, the same for all workers (default: WORK_DIR/checkpoints)");
   app->add_option("--trainer", daemon.trainer, "Path of polymoe-train (default: beside this program)");
   app->add_option("--bind", daemon.bind, "Where ranks meet those on other workers (default: loopback)")
       ->type_name("ADDRESS|INTERFACE");
@@ -83,7 +84,7 @@ void CompleteFlags(Flags* flags) {
   if (daemon.checkpoint_root.empty()) daemon.checkpoint_root = absl::StrCat(daemon.work_dir, "/checkpoints");
   if (daemon.trainer.empty()) daemon.trainer = absl::StrCat(ProgramDirectory(), "/polymoe-train");
   for (std::string* path : {&daemon.work_dir, &daemon.checkpoint_root, &daemon.trainer}) {
-    *path = std::filesystem::absolute(*path).lexically_normal();
+    if (!absl::StrContains(*path, "://")) *path = std::filesystem::absolute(*path).lexically_normal();
   }
   daemon.stop_grace = absl::Seconds(flags->stop_grace_seconds);
 }

@@ -1,5 +1,5 @@
-// Faults of the disk: every call that changes a file or folder fails once, or is the last that the process makes. The calls of the C library
-// are replaced in this program, so that nothing in the product knows of it.
+// Faults of the disk: every operation of the storage goes wrong in every way, and every call that changes a file or folder fails once, or
+// is the last that the process makes. The calls of the C library are replaced in this program, so that nothing in the product knows of it.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -21,6 +21,7 @@
 #include "tests/fakes/program.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/worker/checkpoint/fault_scenarios.h"
+#include "tests/worker/checkpoint/faulty_storage.h"
 #include "worker/checkpoint/local_storage.h"
 
 namespace {
@@ -156,6 +157,26 @@ TEST(FileFault, AnyCallMayBeTheLast) {
       if (HasFailure()) break;
     }
     EXPECT_GT(at, 30) << "calls seen in: " << scenario.name;
+  }
+}
+
+// In the layer of the storage, as it would be with any kind of it.
+TEST(StorageFault, AnyOperationMayGoWrong) {
+  for (const Scenario& scenario : Scenarios()) {
+    for (const Fault fault : {Fault::kRefused, Fault::kLost, Fault::kDead}) {
+      bool struck = true;
+      for (int at = 0; struck; ++at) {
+        SCOPED_TRACE(absl::StrCat(scenario.name, ", fault ", static_cast<int>(fault), ", operation ", at));
+        const TempDir dir;
+        LocalStorage storage(dir.path());
+        ASSERT_NO_FATAL_FAILURE(Prepare(storage, scenario));
+        FaultyStorage faulty(storage, fault, at);
+        const bool succeeded = scenario.faulted(faulty).ok();
+        struck = faulty.struck();
+        ASSERT_NO_FATAL_FAILURE(ExpectSound(storage, succeeded));
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
   }
 }
 

@@ -12,8 +12,6 @@
 
 #include "common/file.h"
 #include "tests/fakes/temp_dir.h"
-#include "tests/worker/checkpoint/fault_scenarios.h"
-#include "tests/worker/checkpoint/faulty_storage.h"
 #include "tests/worker/checkpoint/storage_contract.h"
 
 namespace polymoe {
@@ -57,26 +55,6 @@ TEST(LocalStorage, AFileInPlaceOfTheFolderIsAnError) {
   LocalStorage storage(dir.path() + "/ck");
   EXPECT_FALSE(storage.List("").ok());
   EXPECT_FALSE(storage.Put("x", {}).ok());
-}
-
-// In the layer of the storage, as it would be with any kind of it.
-TEST(LocalStorage, AnyOperationMayGoWrong) {
-  for (const Scenario& scenario : Scenarios()) {
-    for (const Fault fault : {Fault::kRefused, Fault::kLost, Fault::kDead}) {
-      bool struck = true;
-      for (int at = 0; struck; ++at) {
-        SCOPED_TRACE(absl::StrCat(scenario.name, ", fault ", static_cast<int>(fault), ", operation ", at));
-        const TempDir dir;
-        LocalStorage storage(dir.path());
-        ASSERT_NO_FATAL_FAILURE(Prepare(storage, scenario));
-        FaultyStorage faulty(storage, fault, at);
-        const bool succeeded = scenario.faulted(faulty).ok();
-        struck = faulty.struck();
-        ASSERT_NO_FATAL_FAILURE(ExpectSound(storage, succeeded));
-        if (::testing::Test::HasFailure()) return;
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -126,7 +126,7 @@ TEST_F(S3StorageTest, AnyRequestMayGoWrong) {
   for (const Scenario& scenario : Scenarios()) {
     for (const Fault fault : {Fault::kRefused, Fault::kLost, Fault::kDead}) {
       bool struck = true;
-      for (int at = 0; struck; at += 13) {  // one in thirteen, another start for each kind: the others are in local_storage_test
+      for (int at = 0; struck; at += 13) {  // one in thirteen, another start for each kind: file_fault_test has them all
         SCOPED_TRACE(absl::StrCat(scenario.name, ", fault ", static_cast<int>(fault), ", request ", at));
         const auto storage = Open(absl::StrCat("s3://bucket/", ++roots));
         ASSERT_NO_FATAL_FAILURE(Prepare(*storage, scenario));

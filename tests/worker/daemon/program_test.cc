@@ -34,10 +34,11 @@ class ProgramTest : public ::testing::Test {
     waitpid(pid_, nullptr, 0);
   }
 
-  void Start() {
-    const auto pid = StartProcess({.argv = {BuiltProgram("polymoe-worker"), "--server", coordinator_.address(), "--name", "w",
-                                            "--slots", "2", "--work-dir", dir_.path(), "--trainer", FakeTrainer(), "--address-file",
-                                            dir_.path() + "/address", "--stop-grace", "600", "--log-format", "json"}});
+  void Start(const std::string& checkpoint_root = "") {
+    const auto pid = StartProcess(
+        {.argv = {BuiltProgram("polymoe-worker"), "--server", coordinator_.address(), "--name", "w", "--slots", "2", "--work-dir",
+                  dir_.path(), "--trainer", FakeTrainer(), "--address-file", dir_.path() + "/address", "--stop-grace", "600",
+                  "--log-format", "json", "--checkpoint-root", checkpoint_root.empty() ? dir_.path() + "/ck" : checkpoint_root}});
     ASSERT_TRUE(pid.ok()) << pid.status();
     pid_ = *pid;
     coordinator_.NextRegister();
@@ -61,6 +62,15 @@ class ProgramTest : public ::testing::Test {
   FakeCoordinator coordinator_;
   pid_t pid_ = -1;
 };
+
+TEST_F(ProgramTest, CheckpointsMayBeInAnObjectStore) {
+  Start("s3://bucket/p");
+  Launch("args; wait");
+  std::string argument;
+  do argument = coordinator_.NextReport().log().text();
+  while (argument.find("bucket/p/j") == std::string::npos);
+  EXPECT_EQ(argument, "s3://bucket/p/j") << "not a path below this folder";
+}
 
 TEST_F(ProgramTest, TrainersDieWithAKilledDaemon) {
   Start();
