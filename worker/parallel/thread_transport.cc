@@ -110,7 +110,7 @@ class Switchboard {
   std::thread carrier_;
 };
 
-class ThreadTransport : public Transport {
+class ThreadTransport final : public Transport {
  public:
   ThreadTransport(std::shared_ptr<Switchboard> board, int rank, int size) : board_(std::move(board)), rank_(rank), size_(size) {}
   ThreadTransport(const ThreadTransport&) = delete;
@@ -147,7 +147,7 @@ class ThreadTransport : public Transport {
     }
     const Message message = idle_.back();
     *ends_[message] = end;
-    const absl::Status status = board_->Start(*ends_[message]);
+    absl::Status status = board_->Start(*ends_[message]);
     if (!status.ok()) return status;
     idle_.pop_back();
     return message;

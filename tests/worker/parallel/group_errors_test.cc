@@ -1,11 +1,15 @@
 // Ranks that are lost, late or elsewhere: the others hear of it, by name, and nobody hangs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <future>
 #include <latch>
 #include <set>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -37,6 +41,14 @@ std::vector<absl::Status> CallEverything(Group& group) {
           group.StartAllGather(2, floats.data(), cuts, 4),
           group.StartAllToAllV(3, 1, rows.data(), ones, received.data(), ones),
           group.Finish(1)};
+}
+
+// Whether a thread of this process waits for something.
+bool Sleeps(pid_t thread) {
+  std::ifstream stat(absl::StrCat("/proc/self/task/", thread, "/stat"));
+  std::string id, name, state;
+  stat >> id >> name >> state;
+  return state == "S";
 }
 
 TEST_P(GroupErrorTest, ALostRankIsUnavailableByName) {
@@ -158,8 +170,11 @@ TEST_P(GroupErrorTest, RanksThatDisagreeHearOfIt) {
   const std::vector<std::function<absl::Status(Group&, std::vector<float>&, bool)>> calls = {
       // Another operation.
       [](Group& group, std::vector<float>& values, bool odd) {
-        if (odd) return group.Barrier();
-        return group.AllReduceSum(absl::MakeSpan(values).subspan(0, 1));
+        std::vector<int64_t> cuts(group.size() + 1);
+        for (int r = 0; r <= group.size(); ++r) cuts[r] = r;
+        const absl::Status status =
+            odd ? group.StartAllGather(1, values.data(), cuts, 4) : group.StartReduceScatterSum(1, values.data(), cuts);
+        return status.ok() ? group.Finish(1) : status;
       },
       // Another size.
       [](Group& group, std::vector<float>& values, bool odd) {
@@ -190,7 +205,12 @@ TEST_P(GroupErrorTest, AbortEndsAWaitAtOnce) {
       [&](Group& group) {
         if (group.rank() == 0) {
           std::vector<float> values(1 << 20);
-          auto waiting = std::async(std::launch::async, [&] { return group.AllReduceSum(absl::MakeSpan(values)); });
+          std::atomic<pid_t> waiter = 0;
+          auto waiting = std::async(std::launch::async, [&] {
+            waiter = gettid();
+            return group.AllReduceSum(absl::MakeSpan(values));
+          });
+          while (waiter == 0 || !Sleeps(waiter)) std::this_thread::yield();
           group.Abort();
           const absl::Status status = waiting.get();
           EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
