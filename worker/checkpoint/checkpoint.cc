@@ -169,7 +169,7 @@ absl::StatusOr<TrainerState> LoadCheckpoint(Storage& storage, const std::string&
   const std::string folder = absl::StrCat(name, "/", AttemptName(marker->attempt));
   const absl::StatusOr<std::string> state_text = GetVouchedFor(storage, folder + "/trainer.json", marker->trainer_crc32);
   if (!state_text.ok()) return AsDamage(state_text.status(), where);
-  const absl::StatusOr<TrainerState> state = StateFromText(*state_text);
+  absl::StatusOr<TrainerState> state = StateFromText(*state_text);
   if (!state.ok()) return Damaged(where, state.status().message());
   if (state->tokens != marker->tokens) return Damaged(where, "COMMITTED and trainer.json differ in tokens");
   if (state->model != model) {
@@ -198,7 +198,7 @@ absl::StatusOr<std::vector<CheckpointInfo>> ListCheckpoints(Storage& storage) {
 }
 
 absl::Status SetAside(Storage& storage, const std::string& name) {
-  const absl::Status renamed = storage.RenameFolder(name, name + ".superseded");
+  absl::Status renamed = storage.RenameFolder(name, name + ".superseded");
   if (!absl::IsUnimplemented(renamed)) return renamed;
   const std::string marker = absl::StrCat(name, "/", kCommitted);
   POLYMOE_ASSIGN_OR_RETURN(const std::string text, storage.Get(marker));

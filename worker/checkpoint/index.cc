@@ -102,10 +102,10 @@ absl::Status CheckCoverage(TensorIndex& index) {
   for (auto& [name, tensor] : index) {
     std::sort(tensor.boxes.begin(), tensor.boxes.end(), [](const Box& a, const Box& b) { return a.begin < b.begin; });
     int64_t covered = 0;
-    const auto check = [&](int64_t next) {
+    const auto check = [&, tensor_name = absl::string_view(name)](int64_t next) {
       if (next == covered) return absl::OkStatus();
       return absl::DataLossError(absl::StrCat("rows [", std::min(next, covered), ", ", std::max(next, covered), ") of tensor ",
-                                              name, next > covered ? " are in no file" : " are in two places"));
+                                              tensor_name, next > covered ? " are in no file" : " are in two places"));
     };
     for (const Box& box : tensor.boxes) {
       POLYMOE_RETURN_IF_ERROR(check(box.begin));

@@ -55,7 +55,8 @@ class S3Storage final : public Storage {
 
  private:
   // The answer if its code is one of `good`; else an error that says what was to be done with which object.
-  absl::StatusOr<S3Response> Send(const char* doing, const std::string& name, S3Request request, std::initializer_list<int> good);
+  absl::StatusOr<S3Response> Send(const char* doing, const std::string& name, const S3Request& request,
+                                  std::initializer_list<int> good);
   absl::Status Refused(const std::string& context, const S3Response& response) const;
   absl::Status PutInParts(const std::string& name, absl::Span<const absl::string_view> pieces, uint64_t size);
   absl::StatusOr<std::string> PutParts(const std::string& name, absl::Span<const absl::string_view> pieces, uint64_t size,
@@ -102,7 +103,7 @@ absl::Status S3Storage::Refused(const std::string& context, const S3Response& re
   return absl::UnavailableError(what);
 }
 
-absl::StatusOr<S3Response> S3Storage::Send(const char* doing, const std::string& name, S3Request request,
+absl::StatusOr<S3Response> S3Storage::Send(const char* doing, const std::string& name, const S3Request& request,
                                            std::initializer_list<int> good) {
   const std::string context = absl::StrCat("cannot ", doing, " ", name.empty() ? root_ : Where(name));
   absl::StatusOr<S3Response> response = client_.Send(request);
@@ -149,7 +150,7 @@ absl::StatusOr<std::string> S3Storage::PutParts(const std::string& name, absl::S
                       .key = Key(name),
                       .query = {{"partNumber", absl::StrCat(number)}, {"uploadId", upload}},
                       .body = Cut(pieces, offset, part_bytes)};
-    POLYMOE_ASSIGN_OR_RETURN(const S3Response part, Send("write a part of", name, std::move(request), {200}));
+    POLYMOE_ASSIGN_OR_RETURN(const S3Response part, Send("write a part of", name, request, {200}));
     absl::StrAppend(&list, "<Part><PartNumber>", number, "</PartNumber><ETag>", part.etag, "</ETag></Part>");
   }
   return list + "</CompleteMultipartUpload>";
@@ -157,7 +158,7 @@ absl::StatusOr<std::string> S3Storage::PutParts(const std::string& name, absl::S
 
 absl::Status S3Storage::Create(const std::string& name, absl::string_view content) {
   S3Request request{.method = "PUT", .key = Key(name), .headers = {"If-None-Match: *"}, .body = {content}};
-  return Send("create", name, std::move(request), {200}).status();
+  return Send("create", name, request, {200}).status();
 }
 
 absl::StatusOr<std::string> S3Storage::Get(const std::string& name) {
@@ -169,7 +170,7 @@ absl::Status S3Storage::Read(const std::string& name, uint64_t offset, absl::Spa
   if (to.empty()) return absl::OkStatus();
   S3Request request{
       .method = "GET", .key = Key(name), .headers = {absl::StrCat("Range: bytes=", offset, "-", offset + to.size() - 1)}};
-  POLYMOE_ASSIGN_OR_RETURN(const S3Response response, Send("read", name, std::move(request), {206}));
+  POLYMOE_ASSIGN_OR_RETURN(const S3Response response, Send("read", name, request, {206}));
   if (response.body.size() != to.size()) {
     return absl::OutOfRangeError(absl::StrCat(Where(name), " ends before byte ", offset + to.size()));
   }
@@ -184,7 +185,7 @@ absl::StatusOr<std::vector<std::string>> S3Storage::List(const std::string& fold
     S3Request request{.method = "GET"};
     if (!token.empty()) request.query.emplace_back("continuation-token", token);
     request.query.insert(request.query.end(), {{"delimiter", "/"}, {"list-type", "2"}, {"prefix", prefix}});
-    POLYMOE_ASSIGN_OR_RETURN(const S3Response response, Send("list", folder, std::move(request), {200}));
+    POLYMOE_ASSIGN_OR_RETURN(const S3Response response, Send("list", folder, request, {200}));
     const auto add = [&](absl::string_view key) {
       if (absl::ConsumePrefix(&key, prefix)) names.emplace_back(key);
     };

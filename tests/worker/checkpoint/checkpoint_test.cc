@@ -38,7 +38,7 @@ class Checkpoint : public ::testing::Test {
   // What is wrong with loading everything; that nothing is touched then.
   absl::Status ErrorOf(const std::string& name) {
     SampleState loaded(-1);
-    const absl::Status status = LoadCheckpoint(storage_, name, "m", loaded.All()).status();
+    absl::Status status = LoadCheckpoint(storage_, name, "m", loaded.All()).status();
     EXPECT_TRUE(status.ok() || loaded == SampleState(-1)) << status;
     return status;
   }
