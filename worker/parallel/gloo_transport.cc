@@ -1,5 +1,6 @@
 #include "worker/parallel/gloo_transport.h"
 
+#include <arpa/inet.h>
 #include <gloo/context.h>
 #include <gloo/transport/address.h>
 #include <gloo/transport/context.h>
@@ -78,7 +79,7 @@ class Mesh : public gloo::Context {
 // Gloo tells of a broken connection only whoever waits for a message that has not begun. A message that was cut off in the middle would
 // be waited for until its deadline. So the transport keeps a receive of its own on each connection, which never comes (`sentinel`), and
 // a thread that asks it now and then whether the connection still is, and wakes up the wait that is in vain.
-class GlooTransport : public Transport {
+class GlooTransport final : public Transport {
  public:
   explicit GlooTransport(std::unique_ptr<Mesh> mesh) : mesh_(std::move(mesh)), lost_(mesh_->size), sentinels_(mesh_->size) {
     for (int peer = 0; peer < size(); ++peer) {
@@ -217,11 +218,16 @@ class GlooTransport : public Transport {
 };
 
 absl::StatusOr<std::shared_ptr<gloo::transport::Device>> OpenDevice(const std::string& bind) {
-  gloo::transport::tcp::attr attributes;
-  (if_nametoindex(bind.c_str()) != 0 ? attributes.iface : attributes.hostname) = bind;
+  in6_addr parsed;
+  const bool interface = if_nametoindex(bind.c_str()) != 0;
+  const bool address = inet_pton(AF_INET, bind.c_str(), &parsed) == 1 || inet_pton(AF_INET6, bind.c_str(), &parsed) == 1;
+  absl::Status status = absl::InvalidArgumentError("neither of the two");  // Gloo crashes on a name that it cannot resolve
   std::shared_ptr<gloo::transport::Device> device;
-  const absl::Status status =
-      Catch(absl::StatusCode::kInvalidArgument, [&] { device = gloo::transport::tcp::CreateDevice(attributes); });
+  if (interface || address) {
+    gloo::transport::tcp::attr attributes;
+    (interface ? attributes.iface : attributes.hostname) = bind;
+    status = Catch(absl::StatusCode::kInvalidArgument, [&] { device = gloo::transport::tcp::CreateDevice(attributes); });
+  }
   if (!status.ok()) return Annotate(status, absl::StrCat("'", bind, "' is no address or interface of this machine to bind to"));
   return device;
 }

@@ -22,7 +22,7 @@ namespace polymoe {
 
 struct ConnectOptions {
   int world_size = 1, rank = 0;
-  std::string bind = "127.0.0.1";               // address or network interface of this machine that the other ranks reach
+  std::string bind = "127.0.0.1";               // 10.0.0.5 or eth0: how the other ranks reach this one
   absl::Duration deadline = absl::Seconds(60);  // for all ranks to come and to connect
 };
 

@@ -131,7 +131,7 @@ TEST(GlooConnect, ARankThatCameAndWent) {
 }
 
 TEST(GlooConnect, BindsToAnInterfaceOrAnAddressOfThisMachine) {
-  for (const std::string bind : {"lo", "127.0.0.2", "localhost"}) {
+  for (const std::string bind : {"lo", "127.0.0.2"}) {
     const TempDir dir;
     std::thread other([&] {
       FolderKeyValue keys(dir.path());
