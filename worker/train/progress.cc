@@ -45,6 +45,16 @@ void Progress::Start(const TrainerState& state, const ModelConfig& config) {
   start_tokens_ = state.tokens;
 }
 
+void Progress::StartAsOther(const TrainerState& state, int rank, const ParameterTable& table) {
+  const ExpertShard& shard = table.shard();
+  absl::FPrintF(stderr, "%s: rank %d of %d, %s parameters here%s%s; rank 0 says how it goes\n", file_.metadata().name(), rank,
+                file_.spec().resources().ranks(), Count(table.total()),
+                file_.spec().resources().expert_parallel() == 1
+                    ? ""
+                    : absl::StrCat(", experts ", shard.first, " to ", shard.first + shard.count - 1, " of each layer"),
+                state.step == 0 ? "" : absl::StrCat(", resumed at step ", state.step));
+}
+
 void Progress::Step(const StepResult& result) {
   const absl::Duration now = clock_.Monotonic();
   const uint64_t budget = file_.spec().train().tokens();

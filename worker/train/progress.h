@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 
 #include "worker/checkpoint/checkpoint.h"
-#include "worker/model/config.h"
+#include "worker/model/parameters.h"
 #include "worker/train/step.h"
 
 namespace polymoe {
@@ -27,6 +27,8 @@ class Progress {
   ~Progress();
 
   void Start(const TrainerState& state, const ModelConfig& config);
+  // In place of Start and all that follows it, on ranks other than 0.
+  void StartAsOther(const TrainerState& state, int rank, const ParameterTable& table);
   void Step(const StepResult& result);
   void Validation(const std::string& set, double loss) { validation_[set] = loss; }
   void Done(const TrainerState& state);

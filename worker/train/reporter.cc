@@ -26,11 +26,15 @@ Reporter::Reporter(const v1::JobFile& file, const Clock& clock, EventWriter& eve
       batch_tokens_(static_cast<double>(file.spec().train().global_batch()) * file.spec().data().sequence_length()),
       flops_per_token_(ComputeShape(file.spec().model(), file.spec().data().sequence_length()).flops_per_token) {}
 
-void Reporter::Start(const TrainerState& state, const ModelConfig& config, bool leads) {
+void Reporter::Start(const TrainerState& state, const ModelConfig& config, int rank, const ParameterTable& table) {
   v1::TrainerEvent event;
   event.mutable_started()->set_start_step(state.step);
   events_.Write(event);
-  if (leads) progress_.Start(state, config);
+  if (rank == 0) {
+    progress_.Start(state, config);
+  } else {
+    progress_.StartAsOther(state, rank, table);
+  }
 }
 
 void Reporter::Write(const v1::TrainerEvent& event) {

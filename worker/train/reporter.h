@@ -12,7 +12,7 @@
 #include "absl/types/span.h"
 
 #include "worker/checkpoint/checkpoint.h"
-#include "worker/model/config.h"
+#include "worker/model/parameters.h"
 #include "worker/train/progress.h"
 #include "worker/train/step.h"
 #include "worker/train/step_sums.h"
@@ -33,8 +33,8 @@ class Reporter {
   // References are kept; `points` (may be null) gets a copy of every metric point.
   Reporter(const v1::JobFile& file, const Clock& clock, EventWriter& events, bool terminal, PointsFile* points = nullptr);
 
-  // Every rank tells its daemon; rank 0 (`leads`) also tells people.
-  void Start(const TrainerState& state, const ModelConfig& config, bool leads);
+  // Every rank tells its daemon, and people which part of the model it has; rank 0 what the model is.
+  void Start(const TrainerState& state, const ModelConfig& config, int rank, const ParameterTable& table);
   // Whether a step's points come with router statistics and coefficients, which the ranks collect for it.
   bool WantsDetails(uint64_t step, uint64_t tokens) const;
   // `validates`: a validation follows. `coefficients`, of a step that wants details and an activation that has any:

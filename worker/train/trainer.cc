@@ -131,7 +131,7 @@ absl::Status Trainer::ResumeTogether() {
 }
 
 absl::StatusOr<Outcome> Trainer::Run(const std::atomic<bool>& stop) {
-  reporter_.Start(state_, model_.config(), leads());
+  reporter_.Start(state_, model_.config(), ranks_.world->rank(), model_.table());
   for (bool first = true; !done(); first = false) {
     // The first step takes memory and grows scratch: not what a step costs.
     const bool profiled = options_.profile != nullptr && !first;

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -128,12 +129,15 @@ class RankPrograms : public TrainProgram {
 
 TEST_F(RankPrograms, TrainTogether) {
   const std::string spec = SpecForTwo(30), points = dir_.path() + "/points.json";
-  const pid_t other = Start(Flags(spec, 1));
   std::vector<std::string> flags = Flags(spec, 0);
   flags.insert(flags.end(), {"--metrics-file", points});
+  Output other;
+  std::thread together([&] { other = Run(Flags(spec, 1)); });
   const Output out = Run(flags);
+  together.join();
   EXPECT_EQ(out.exit_code, 0) << out.err;
-  EXPECT_EQ(Reap(other).exit_code, 0);
+  EXPECT_EQ(other.exit_code, 0);
+  EXPECT_EQ(other.err, "tiny: rank 1 of 2, 9.51k parameters here, experts 2 to 3 of each layer; rank 0 says how it goes\n");
   EXPECT_THAT(out.err, HasSubstr("tiny: done, 30 steps, 3.84k tokens in "));
   EXPECT_TRUE(PathExists(checkpoints() + "/step-00000030/attempt-1/rank-1.safetensors"));
   EXPECT_THAT(*ReadFile(points), ContainsRegex("\n\\{[^\n]*\"loss\":3\\.[0-9]+,[^\n]*\"step\":2,\"step_seconds\":"));
