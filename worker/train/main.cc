@@ -122,7 +122,7 @@ absl::StatusOr<Outcome> TrainJob(const Flags& flags, EventWriter& events) {
                                                    .deadline = absl::Seconds(file.spec().restart().stall_seconds())}));
   TrainerOptions options{.checkpoint_dir = flags.checkpoint_dir, .attempt = flags.attempt, .resume = flags.resume};
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
-  const absl::StatusOr<Outcome> outcome = Train(flags, file, options, ranks, reporter);
+  absl::StatusOr<Outcome> outcome = Train(flags, file, options, ranks, reporter);
   const bool connected = ranks.transport == nullptr || ranks.transport->status().ok();
   // What is unavailable or late must be another rank for Fail: a disk, which may say the same, only fails.
   if (connected && (absl::IsUnavailable(outcome.status()) || absl::IsDeadlineExceeded(outcome.status()))) {

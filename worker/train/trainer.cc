@@ -218,7 +218,7 @@ int64_t Trainer::BytesARow() {
 
 StepResult Trainer::ResultOfSums() const {
   const v1::TrainSpec& train = file_.spec().train();
-  const double micro_batches = train.global_batch() / train.micro_batch();
+  const double micro_batches = static_cast<double>(train.global_batch()) / train.micro_batch();
   return {.loss = sums_[StepSums::kCrossEntropy] / static_cast<double>(BatchTokens(file_.spec())),
           .load_balance = sums_[StepSums::kLoadBalance] / micro_batches,
           .z = sums_[StepSums::kZ] / micro_batches,
@@ -259,7 +259,7 @@ absl::Status Trainer::AfterStep(const StepResult& result) {
   const bool validates = done() || Due(file_.spec().validation().every_tokens());
   const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
   POLYMOE_RETURN_IF_ERROR(Report(result, validates));
-  if (const absl::Status finite = CheckFinite(result); !finite.ok()) {
+  if (absl::Status finite = CheckFinite(result); !finite.ok()) {
     // The state before was good, and all ranks are here: what is being saved is worth the wait.
     POLYMOE_RETURN_IF_ERROR(saver_.Finish());
     return finite;

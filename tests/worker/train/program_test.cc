@@ -215,6 +215,9 @@ TEST_F(TrainProgram, AJobFileIsAllItNeeds) {
 
 // The plan that `polyctl params` shows, against the kernel's count, for a model that is large beside the program itself.
 TEST_F(TrainProgram, PeakMemoryIsAsPlanned) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the address sanitiser takes memory of its own";
+#endif
   const std::string path = Spec(1);
   const std::string text = absl::StrReplaceAll(
       ReadFile(path).value(),
