@@ -42,7 +42,7 @@ trap cleanup EXIT
 
 model='layers: 8, hidden: 512, heads: 8, ffn: 384, experts: 16, topK: 4, vocab: 16384' length=512
 ((tiny)) && model='layers: 2, hidden: 64, heads: 2, ffn: 48, experts: 8, topK: 2, vocab: 257' length=32
-for i in $(seq 3000); do printf 'Step %d of %d: the router weighs %d.\n\n' "$i" $((i * 7919 % 9973)) $((i * i % 997)); done >"$out/text.txt"
+head -c 400000 /dev/urandom | base64 -w 4000 >"$out/text.txt"  # as trainer_bench: tokens that nobody can learn
 "$bin/polymoe-dataset" build --input "$out/text.txt" --out "$out/data" --heldout 0 >"$out/build.log" 2>&1 || { cat "$out/build.log" >&2; exit 1; }
 
 # Hosts polymoe-RANK with 10.77.0.(RANK + 1), on one bridge.

@@ -120,11 +120,12 @@ ModelConfig ToModelConfig(const v1::JobSpec& spec) {
           .z_loss = static_cast<float>(spec.train().z_loss())};
 }
 
-Model MakeModel(const v1::JobSpec& spec, OpProfile* profile, ExpertExchange* exchange) {
+Model MakeModel(const v1::JobSpec& spec, OpProfile* profile, ExpertExchange* exchange, int chunks) {
   const ModelConfig config = ToModelConfig(spec);
   const ModelLimits limits{.max_sequences = static_cast<int>(spec.train().micro_batch()),
                            .sequence_length = static_cast<int>(spec.data().sequence_length()),
-                           .recompute = spec.train().recompute()};
+                           .recompute = spec.train().recompute(),
+                           .chunks = chunks};
   if (spec.train().precision() == v1::PRECISION_FP32) return Model(config, ParameterOps(profile), limits, exchange);
   return Model(config, profile == nullptr ? CpuOps<BF16>() : profile->Wrap(CpuOps<BF16>()), limits, exchange);
 }

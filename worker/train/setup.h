@@ -26,8 +26,9 @@ class JobSpec;
 ModelConfig ToModelConfig(const v1::JobSpec& spec);
 
 // The model of a job in its precision, on the CPU; and the operations on buffers of parameters, which are fp32 in both. With `profile`
-// (may be null) all of them report to it. With `exchange` (null: alone) it has this rank's experts only.
-Model MakeModel(const v1::JobSpec& spec, OpProfile* profile, ExpertExchange* exchange = nullptr);
+// (may be null) all of them report to it. With `exchange` (null: alone) it has this rank's experts only,
+// and tokens travel in so many chunks.
+Model MakeModel(const v1::JobSpec& spec, OpProfile* profile, ExpertExchange* exchange = nullptr, int chunks = 1);
 const Ops<float>& ParameterOps(OpProfile* profile);
 
 // The model's shape in words, for checkpoints: two models with the same words have the same tensors.

@@ -66,7 +66,7 @@ Trainer::Trainer(const v1::JobFile& file, const TrainerOptions& options, Ranks& 
       data_(std::move(data)),
       loader_(MakeLoader(data_.train, file.spec())),
       exchange_(ranks.experts->size() == 1 ? nullptr : std::make_unique<GroupExchange>(*ranks.experts, clock)),
-      model_(MakeModel(file.spec(), options.profile, exchange_.get())),
+      model_(MakeModel(file.spec(), options.profile, exchange_.get(), options.exchange_chunks)),
       parameter_ops_(ParameterOps(options.profile)),
       sharding_(model_.table(), PlaceIn(*ranks.world), PlaceIn(*ranks.replicas)),
       optimizer_(ToAdamW(file.spec().train()), sharding_, parameter_ops_),

@@ -42,6 +42,7 @@ struct TrainerOptions {
   std::string checkpoint_dir;    // a folder or s3://BUCKET/PREFIX
   uint32_t attempt = 1;          // of the job; newer attempts have larger numbers
   std::string resume = "auto";   // "none", "auto" or a checkpoint's path: Resume in resume.h
+  int exchange_chunks = 2;       // ModelLimits::chunks
   OpProfile* profile = nullptr;  // records the operations of all steps but the first
 };
 
