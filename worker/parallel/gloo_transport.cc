@@ -68,6 +68,7 @@ class Mesh : public gloo::Context {
   }
   // `addresses` are those of `peer`.
   void Connect(int peer, const std::string& addresses) {
+    POLYMOE_CHECK(size > 1 && peer != rank, "rank %d connects to itself", rank);
     const size_t length = addresses.size() / (size - 1);
     const char* own = addresses.data() + length * (rank < peer ? rank : rank - 1);
     transportContext_->getPair(peer)->connect(std::vector<char>(own, own + length));

@@ -130,7 +130,7 @@ class ThreadTransport final : public Transport {
     return Start({.rank = rank_, .peer = from, .sends = false, .tag = tag, .data = static_cast<char*>(data), .bytes = bytes});
   }
   absl::Status Wait(Message message, absl::Duration until) override {
-    const absl::Status status = board_->Wait(*ends_[message], until);
+    absl::Status status = board_->Wait(*ends_[message], until);
     if (status.ok()) idle_.push_back(message);
     return status;
   }

@@ -17,6 +17,12 @@
 #include "worker/parallel/folder_key_value.h"
 #include "worker/parallel/gloo_transport.h"
 
+// Gloo forgets a result of getaddrinfo when an address is refused.
+extern "C" const char* __lsan_default_suppressions();  // NOLINT(bugprone-reserved-identifier): the sanitiser's name
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:gloo::transport::tcp::CreateDeviceAttr\n";
+}
+
 namespace polymoe {
 namespace {
 
