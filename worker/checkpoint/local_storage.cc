@@ -18,6 +18,7 @@
 
 #include "common/file.h"
 #include "common/status.h"
+#include "worker/checkpoint/direct_file.h"
 
 namespace polymoe {
 namespace {
@@ -34,7 +35,12 @@ std::string ParentOf(const std::string& path) {
   return fs::path(path).parent_path();
 }
 
+constexpr size_t kLargeFile = size_t{4} << 20;
+
 absl::Status WriteFile(const std::string& path, absl::Span<const absl::string_view> pieces) {
+  size_t size = 0;
+  for (const absl::string_view piece : pieces) size += piece.size();
+  if (size >= kLargeFile) return WriteFileDirectly(path, pieces);
   POLYMOE_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Create(path));
   for (const absl::string_view piece : pieces) POLYMOE_RETURN_IF_ERROR(file.Append(piece.data(), piece.size()));
   return file.FsyncAndClose();
