@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
@@ -83,11 +84,36 @@ absl::StatusOr<Outcome> TrainProfiled(const std::string& path, const v1::JobFile
   return outcome;
 }
 
+int Fail(const absl::Status& status, EventWriter& events) {
+  std::fprintf(stderr, "polymoe-train: %s\n", std::string(status.message()).c_str());
+  v1::TrainerEvent event;
+  event.set_error(std::string(status.message()));
+  events.Write(event);
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+      return kTrainerBadInput;
+    case absl::StatusCode::kUnavailable:
+      return kTrainerPeerLost;
+    case absl::StatusCode::kDeadlineExceeded:
+      return kTrainerPeerLate;
+    default:
+      return kTrainerFailed;
+  }
+}
+
+bool Connected(const Ranks& ranks) {
+  return ranks.transport == nullptr || ranks.transport->status().ok();
+}
+
 absl::StatusOr<Outcome> Train(const Flags& flags, const v1::JobFile& file, const TrainerOptions& options, Ranks& ranks,
-                              Reporter& reporter) {
+                              Reporter& reporter, EventWriter& events) {
   if (!flags.profile.empty()) return TrainProfiled(flags.profile, file, options, ranks, reporter);
   POLYMOE_ASSIGN_OR_RETURN(const auto trainer, Trainer::Create(file, options, ranks, Clock::Real(), reporter));
-  return trainer->Run(stop_requested);
+  absl::StatusOr<Outcome> outcome = trainer->Run(stop_requested);
+  // Without the others nothing can be saved: the next attempt waits for our end, and the trainer's would wait for its writer.
+  if (!Connected(ranks)) std::_Exit(Fail(outcome.status(), events));
+  return outcome;
 }
 
 // The job as this attempt runs it: an elastic one may have got fewer ranks than it asked for.
@@ -125,31 +151,12 @@ absl::StatusOr<Outcome> TrainJob(const Flags& flags, EventWriter& events) {
   // Within a machine it is the cores that compute which copy the rows: there is nothing to hide, and two chunks are more messages.
   if (absl::StartsWith(flags.bind, "127.")) options.exchange_chunks = 1;
   if (options.checkpoint_dir.empty()) options.checkpoint_dir = absl::StrCat("checkpoints/", file.metadata().name());
-  absl::StatusOr<Outcome> outcome = Train(flags, file, options, ranks, reporter);
-  const bool connected = ranks.transport == nullptr || ranks.transport->status().ok();
+  absl::StatusOr<Outcome> outcome = Train(flags, file, options, ranks, reporter, events);
   // What is unavailable or late must be another rank for Fail: a disk, which may say the same, only fails.
-  if (connected && (absl::IsUnavailable(outcome.status()) || absl::IsDeadlineExceeded(outcome.status()))) {
+  if (Connected(ranks) && (absl::IsUnavailable(outcome.status()) || absl::IsDeadlineExceeded(outcome.status()))) {
     return absl::AbortedError(outcome.status().message());
   }
   return outcome;
-}
-
-int Fail(const absl::Status& status, EventWriter& events) {
-  std::fprintf(stderr, "polymoe-train: %s\n", std::string(status.message()).c_str());
-  v1::TrainerEvent event;
-  event.set_error(std::string(status.message()));
-  events.Write(event);
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kFailedPrecondition:
-      return kTrainerBadInput;
-    case absl::StatusCode::kUnavailable:
-      return kTrainerPeerLost;
-    case absl::StatusCode::kDeadlineExceeded:
-      return kTrainerPeerLate;
-    default:
-      return kTrainerFailed;
-  }
 }
 
 int Run(const Flags& flags) {
