@@ -106,7 +106,8 @@ layouts() { # NAME DATA 'MODEL FIELDS'
 
 echo "Largest relative distance from one rank over 20 steps; bound $bound"
 layouts idle-experts words 'experts: 64, topK: 1, activation: {kind: polynorm}'
-loads "$work/idle-experts-base/points.json" | grep -q '":0.0$' || { echo "no expert was without tokens: the job proves nothing"; failed=1; }
+(($(loads "$work/idle-experts-base/points.json" | grep -c '":0.0$') > 0)) ||
+  { echo "no expert was without tokens: the job proves nothing"; failed=1; }
 layouts all-to-one letter 'experts: 4, topK: 1, activation: {kind: polyrelu}'
 [[ $(loads "$work/all-to-one-base/points.json" | grep -c '":1.0$') == $((2 * 3)) ]] || { echo "not all tokens went to one expert"; failed=1; }
 layouts own-coefficients words 'experts: 8, topK: 3, activation: {kind: polynorm, coefficients: expert}'

@@ -228,6 +228,11 @@ absl::StatusOr<std::unique_ptr<Storage>> OpenS3Storage(const std::string& root, 
   if (bucket.empty() || absl::StrContains(prefix, "//") || absl::StartsWith(prefix, "/")) {
     return absl::InvalidArgumentError(absl::StrCat(root, " names no place in an object store; give s3://BUCKET/PREFIX"));
   }
+  if (absl::StrContains(prefix, "+")) {
+    return absl::InvalidArgumentError(absl::StrCat(root,
+                                                   " has a '+', which some versions of libcurl do not sign as they send it; "
+                                                   "choose another prefix"));
+  }
   std::string clean = absl::StrCat(kS3Scheme, bucket, prefix.empty() ? "" : "/", prefix);
   if (!prefix.empty()) prefix += "/";
   return std::make_unique<S3Storage>(std::move(clean), bucket, std::move(prefix), config);

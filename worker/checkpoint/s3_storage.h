@@ -14,7 +14,7 @@ namespace polymoe {
 
 inline constexpr char kS3Scheme[] = "s3://";
 
-// INVALID_ARGUMENT unless `root` is s3://BUCKET or s3://BUCKET/PREFIX. Sends nothing yet.
+// INVALID_ARGUMENT unless `root` is s3://BUCKET or s3://BUCKET/PREFIX, without a '+'. Sends nothing yet.
 absl::StatusOr<std::unique_ptr<Storage>> OpenS3Storage(const std::string& root, const S3Config& config);
 
 }  // namespace polymoe

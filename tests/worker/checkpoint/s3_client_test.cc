@@ -109,6 +109,7 @@ TEST(S3Client, TheEnvironmentSaysHow) {
   EXPECT_EQ(OpenStorage("s3://b/p/").value()->root(), "s3://b/p");
   EXPECT_EQ(OpenStorage("s3://").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(OpenStorage("s3:///p").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(OpenStorage("s3://b/p+q").status().code(), absl::StatusCode::kInvalidArgument);
   setenv("AWS_ENDPOINT_URL", "nonsense://x y", 1);
   const absl::Status status = OpenStorage("s3://b/p").value()->List("").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

@@ -64,7 +64,7 @@ class S3StorageTest : public ::testing::Test {
 };
 
 TEST_F(S3StorageTest, KeepsTheContract) {
-  ExpectContract(*Open("s3://bucket/some where/+x"));
+  ExpectContract(*Open("s3://bucket/some where/x~1"));
   ExpectContract(*Open("s3://bucket"));
 }
 
