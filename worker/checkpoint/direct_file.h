@@ -1,5 +1,5 @@
-// Large files past the page cache (O_DIRECT, open(2)): filling the cache with gigabytes that nobody reads again takes several times the
-// CPU time of the transfer, which training then lacks.
+// Files past the page cache (O_DIRECT, open(2)): filling the cache with gigabytes that nobody reads again takes several times the CPU time
+// of the transfer, which training then lacks.
 #ifndef POLYMOE_WORKER_CHECKPOINT_DIRECT_FILE_H_
 #define POLYMOE_WORKER_CHECKPOINT_DIRECT_FILE_H_
 

@@ -35,17 +35,6 @@ std::string ParentOf(const std::string& path) {
   return fs::path(path).parent_path();
 }
 
-constexpr size_t kLargeFile = size_t{4} << 20;
-
-absl::Status WriteFile(const std::string& path, absl::Span<const absl::string_view> pieces) {
-  size_t size = 0;
-  for (const absl::string_view piece : pieces) size += piece.size();
-  if (size >= kLargeFile) return WriteFileDirectly(path, pieces);
-  POLYMOE_ASSIGN_OR_RETURN(OutputFile file, OutputFile::Create(path));
-  for (const absl::string_view piece : pieces) POLYMOE_RETURN_IF_ERROR(file.Append(piece.data(), piece.size()));
-  return file.FsyncAndClose();
-}
-
 // What one process writes as temporary never meets what another does.
 std::string UniqueSuffix() {
   std::random_device random;
@@ -71,7 +60,7 @@ absl::Status LocalStorage::MakeParents(const std::string& path) const {
 absl::Status LocalStorage::Put(const std::string& name, absl::Span<const absl::string_view> pieces) {
   const std::string path = Where(name), temporary = path + ".tmp";
   POLYMOE_RETURN_IF_ERROR(MakeParents(path));
-  POLYMOE_RETURN_IF_ERROR(WriteFile(temporary, pieces));
+  POLYMOE_RETURN_IF_ERROR(WriteFileDirectly(temporary, pieces));
   if (std::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, "rename to", path);
   return FsyncDirectory(ParentOf(path));
 }
@@ -79,7 +68,7 @@ absl::Status LocalStorage::Put(const std::string& name, absl::Span<const absl::s
 absl::Status LocalStorage::Create(const std::string& name, absl::string_view content) {
   const std::string path = Where(name), temporary = path + UniqueSuffix();
   POLYMOE_RETURN_IF_ERROR(MakeParents(path));
-  POLYMOE_RETURN_IF_ERROR(WriteFile(temporary, {content}));
+  POLYMOE_RETURN_IF_ERROR(WriteFileDirectly(temporary, {content}));
   const int error = link(temporary.c_str(), path.c_str()) == 0 ? 0 : errno;  // unlike rename, never in place of another
   unlink(temporary.c_str());
   if (error != 0) return ErrnoStatus(error, "link to", path);

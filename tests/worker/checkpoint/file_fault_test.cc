@@ -64,10 +64,16 @@ extern "C" {
 ssize_t write(int fd, const void* data, size_t size) {
   static const auto real = Next(&write, "write");
   if (fd > 2 && Fails("write " + PathOf(fd))) {
-    real(fd, data, size / 2);  // a part of it gets there
+    const int error = errno;
+    real(fd, data, size / 2 / 4096 * 4096);  // a part of it gets there, in whole blocks, as direct writes are
+    errno = error;
     return -1;
   }
   return real(fd, data, size);
+}
+int ftruncate(int fd, off_t size) noexcept {
+  static const auto real = Next(&ftruncate, "ftruncate");
+  return Fails("ftruncate " + PathOf(fd)) ? -1 : real(fd, size);
 }
 // Nobody cuts the power here: not to wait for the disk makes these tests ten times as fast.
 int fsync(int fd) {
@@ -122,7 +128,13 @@ bool WithFault(int at, bool crash, const std::function<absl::Status()>& work) {
   return succeeded;
 }
 
-TEST(FileFault, AnyCallMayFail) {
+// What came of a scenario with a fault.
+struct Struck {
+  bool struck, succeeded;
+};
+
+// `run` does a scenario with the fault at a call, for each call in turn until there is none left.
+void AtEveryCall(const std::function<Struck(const Scenario& scenario, Storage& storage, int at)>& run) {
   for (const Scenario& scenario : Scenarios()) {
     int at = 0;
     for (bool struck = true; struck; ++at) {
@@ -130,34 +142,31 @@ TEST(FileFault, AnyCallMayFail) {
       const TempDir dir;
       LocalStorage storage(dir.path() + "/ck");
       ASSERT_NO_FATAL_FAILURE(Prepare(storage, scenario));
-      const bool succeeded = WithFault(at, false, [&] { return scenario.faulted(storage); });
-      struck = plan.count > at;
-      EXPECT_TRUE(succeeded || struck);
-      ASSERT_NO_FATAL_FAILURE(ExpectSound(storage, succeeded));
-      if (HasFailure()) break;
+      const Struck result = run(scenario, storage, at);
+      struck = result.struck;
+      EXPECT_TRUE(result.succeeded || struck);
+      ASSERT_NO_FATAL_FAILURE(ExpectSound(storage, result.succeeded));
+      if (::testing::Test::HasFailure()) break;
     }
     EXPECT_GT(at, 30) << "calls seen in: " << scenario.name;
   }
 }
 
+TEST(FileFault, AnyCallMayFail) {
+  AtEveryCall([](const Scenario& scenario, Storage& storage, int at) -> Struck {
+    const bool succeeded = WithFault(at, false, [&] { return scenario.faulted(storage); });
+    return {plan.count > at, succeeded};
+  });
+}
+
 TEST(FileFault, AnyCallMayBeTheLast) {
-  for (const Scenario& scenario : Scenarios()) {
-    int at = 0;
-    for (bool struck = true; struck; ++at) {
-      SCOPED_TRACE(absl::StrCat(scenario.name, ", call ", at));
-      const TempDir dir;
-      LocalStorage storage(dir.path() + "/ck");
-      ASSERT_NO_FATAL_FAILURE(Prepare(storage, scenario));
-      const pid_t child = fork();
-      if (child == 0) _exit(WithFault(at, true, [&] { return scenario.faulted(storage); }) ? 0 : 1);
-      const ProcessExit exit = Reap(child);
-      struck = exit.exit_code == kCrashed;
-      ASSERT_TRUE(struck || exit.ok()) << Describe(exit);
-      ASSERT_NO_FATAL_FAILURE(ExpectSound(storage, exit.ok()));
-      if (HasFailure()) break;
-    }
-    EXPECT_GT(at, 30) << "calls seen in: " << scenario.name;
-  }
+  AtEveryCall([](const Scenario& scenario, Storage& storage, int at) -> Struck {
+    const pid_t child = fork();
+    if (child == 0) _exit(WithFault(at, true, [&] { return scenario.faulted(storage); }) ? 0 : 1);
+    const ProcessExit exit = Reap(child);
+    EXPECT_TRUE(exit.exit_code == kCrashed || exit.ok()) << Describe(exit);
+    return {exit.exit_code == kCrashed, exit.ok()};
+  });
 }
 
 // In the layer of the storage, as it would be with any kind of it.
@@ -194,7 +203,7 @@ TEST(FileFault, EverythingIsOnTheDiskBeforeTheMarker) {
   bool marked = false;
   for (const std::string& call : plan.done) {
     const std::vector<std::string> words = absl::StrSplit(call, ' ');
-    if (words[0] == "write") add(words[1]);
+    if (words[0] == "write" || words[0] == "ftruncate") add(words[1]);
     if (words[0] == "mkdir") add(parent(words[1]));
     if (words[0] == "fsync") std::erase(unsynced, words[1]);
     if (words[0] != "rename" && words[0] != "link") continue;
