@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/status.h"
@@ -99,6 +100,10 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) 
   if (error) return ErrnoStatus(error.value(), "list", path);
   std::sort(names.begin(), names.end());
   return names;
+}
+
+bool IsUrl(absl::string_view path) {
+  return absl::StrContains(path, "://");
 }
 
 bool PathExists(const std::string& path) {

@@ -28,6 +28,8 @@ absl::Status RemoveTree(const std::string& path);
 // Names in a folder, sorted.
 absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path);
 bool PathExists(const std::string& path);
+// Whether it names a place in an object store (s3://...) instead of a path.
+bool IsUrl(absl::string_view path);
 
 // A file being written from the start. Every failure (a full disk too) is a status; a file that was not closed well stays incomplete.
 class OutputFile {

@@ -12,6 +12,10 @@ uint32_t MinRanks(const v1::JobSpec& spec) {
   return spec.resources().has_min_ranks() ? spec.resources().min_ranks() : spec.resources().ranks();
 }
 
+bool IsElastic(const v1::JobSpec& spec) {
+  return MinRanks(spec) < spec.resources().ranks();
+}
+
 std::optional<RanksProblem> FindRanksProblem(const v1::JobSpec& spec, uint32_t ranks) {
   const v1::TrainSpec& train = spec.train();
   const uint32_t shared_by = spec.resources().expert_parallel();
@@ -39,7 +43,7 @@ uint32_t MostRanks(const v1::JobSpec& spec, uint32_t slots) {
 }
 
 std::vector<uint32_t> RankChoices(const v1::JobSpec& spec) {
-  if (MinRanks(spec) == spec.resources().ranks()) return {spec.resources().ranks()};
+  if (!IsElastic(spec)) return {spec.resources().ranks()};
   std::vector<uint32_t> choices;
   for (uint32_t ranks = MostRanks(spec, spec.resources().ranks()); ranks > 0; ranks = MostRanks(spec, ranks - 1)) {
     choices.push_back(ranks);

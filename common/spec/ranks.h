@@ -15,6 +15,8 @@ class JobSpec;
 
 // spec.resources.minRanks, or ranks where it is absent.
 uint32_t MinRanks(const v1::JobSpec& spec);
+// Whether the job gives a range of ranks.
+bool IsElastic(const v1::JobSpec& spec);
 
 // The field that stands against it, by its path in the job file, and why.
 struct RanksProblem {

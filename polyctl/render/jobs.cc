@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 
 #include "common/spec/model_shape.h"
+#include "common/spec/ranks.h"
 #include "common/units.h"
 #include "polyctl/render/format.h"
 #include "polyctl/render/plot.h"
@@ -52,15 +53,11 @@ ModelShape ShapeOf(const v1::JobSpec& spec) {
   return ComputeShape(spec.model(), spec.data().sequence_length());
 }
 
-bool IsElastic(const v1::ResourceSpec& resources) {
-  return resources.has_min_ranks() && resources.min_ranks() < resources.ranks();
-}
-
 // "4", of an elastic job "3 of 2-4", or "2-4" while it has none.
 std::string Ranks(const v1::Job& job) {
-  const v1::ResourceSpec& resources = job.file().spec().resources();
-  if (!IsElastic(resources)) return absl::StrCat(resources.ranks());
-  const std::string range = absl::StrCat(resources.min_ranks(), "-", resources.ranks());
+  const v1::JobSpec& spec = job.file().spec();
+  if (!IsElastic(spec)) return absl::StrCat(spec.resources().ranks());
+  const std::string range = absl::StrCat(MinRanks(spec), "-", spec.resources().ranks());
   const bool live = !job.attempts().empty() && job.attempts().rbegin()->ended_ms() == 0;
   return live ? absl::StrCat(job.attempts().rbegin()->placements_size(), " of ", range) : range;
 }
@@ -166,7 +163,7 @@ std::string JobNote(const v1::Job& job, absl::Time now) {
   if (job.cancel_requested()) return "being cancelled";
   std::vector<std::string> notes;
   if (job.attempts_size() > 1) notes.push_back(absl::StrCat("attempt ", job.attempts_size()));
-  if (IsElastic(job.file().spec().resources())) notes.push_back(absl::StrCat(Ranks(job), " ranks"));
+  if (IsElastic(job.file().spec())) notes.push_back(absl::StrCat(Ranks(job), " ranks"));
   return absl::StrJoin(notes, ", ");
 }
 

@@ -220,8 +220,8 @@ SchedulerInput Cluster::SchedulerView() const {
 
 bool Cluster::MayGrow(const v1::Job& job) const {
   const v1::JobSpec& spec = job.file().spec();
-  return job.state() == v1::JOB_STATE_RUNNING && !job.attempts().rbegin()->stopping() &&
-         MinRanks(spec) < spec.resources().ranks() && job.checkpoint().tokens() < spec.train().tokens();
+  return job.state() == v1::JOB_STATE_RUNNING && !job.attempts().rbegin()->stopping() && IsElastic(spec) &&
+         job.checkpoint().tokens() < spec.train().tokens();
 }
 
 void Cluster::GrowJobs(const std::vector<Wait>& waits) {

@@ -3,9 +3,7 @@
 #ifndef POLYMOE_TESTS_FAKES_COORDINATOR_H_
 #define POLYMOE_TESTS_FAKES_COORDINATOR_H_
 
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
+#include <grpcpp/support/sync_stream.h>
 
 #include <atomic>
 #include <chrono>
@@ -20,6 +18,7 @@
 
 #include "common/check.h"
 #include "tests/fakes/blocking_queue.h"
+#include "tests/fakes/loopback_server.h"
 
 namespace polymoe {
 
@@ -31,21 +30,14 @@ class FakeCoordinator final : public v1::WorkerService::Service {
   ~FakeCoordinator() override { Stop(); }
 
   // Host:port, the same after a restart.
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  std::string address() const { return server_.address(); }
 
-  void Start() {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort(address(), grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    POLYMOE_CHECK(server_ != nullptr, "cannot listen on %s", address().c_str());
-  }
+  void Start() { server_.Start(this); }
   // Breaks all sessions; nobody listens until the next Start.
   void Stop() {
-    if (server_ == nullptr) return;
+    if (!server_.running()) return;
     set_reading(true);
-    server_->Shutdown(std::chrono::system_clock::now());
-    server_.reset();
+    server_.Stop();
   }
 
   // Of later registrations.
@@ -120,8 +112,7 @@ class FakeCoordinator final : public v1::WorkerService::Service {
     return registered;
   }
 
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  LoopbackServer server_;
   std::atomic<bool> answer_heartbeats_ = true;
   BlockingQueue<v1::WorkerMessage> received_;
   std::mutex mutex_;

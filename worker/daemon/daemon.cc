@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "polymoe/v1/worker.pb.h"
@@ -32,7 +31,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& optio
                                                       std::function<void()> on_drain) {
   POLYMOE_RETURN_IF_ERROR(OpenChannel(options.server).status());  // the address makes sense
   POLYMOE_RETURN_IF_ERROR(MakeDirectories(absl::StrCat(options.work_dir, "/jobs")));
-  if (!absl::StrContains(options.checkpoint_root, "://")) POLYMOE_RETURN_IF_ERROR(MakeDirectories(options.checkpoint_root));
+  if (!IsUrl(options.checkpoint_root)) POLYMOE_RETURN_IF_ERROR(MakeDirectories(options.checkpoint_root));
   auto daemon = absl::WrapUnique(new Daemon);
   daemon->stop_grace_ = options.stop_grace;
   daemon->metrics_ = std::make_unique<DaemonMetrics>(registry);

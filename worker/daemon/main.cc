@@ -13,7 +13,6 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
@@ -84,7 +83,7 @@ void CompleteFlags(Flags* flags) {
   if (daemon.checkpoint_root.empty()) daemon.checkpoint_root = absl::StrCat(daemon.work_dir, "/checkpoints");
   if (daemon.trainer.empty()) daemon.trainer = absl::StrCat(ProgramDirectory(), "/polymoe-train");
   for (std::string* path : {&daemon.work_dir, &daemon.checkpoint_root, &daemon.trainer}) {
-    if (!absl::StrContains(*path, "://")) *path = std::filesystem::absolute(*path).lexically_normal();
+    if (!IsUrl(*path)) *path = std::filesystem::absolute(*path).lexically_normal();
   }
   daemon.stop_grace = absl::Seconds(flags->stop_grace_seconds);
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "common/file.h"
 #include "common/log.h"
 #include "common/status.h"
 
@@ -25,8 +26,7 @@ struct Asked {
 };
 
 absl::StatusOr<Asked> ParsePath(const std::string& text) {
-  const bool in_store = absl::StrContains(text, "://");
-  std::string path = in_store ? text : std::filesystem::path(text).lexically_normal().string();
+  std::string path = IsUrl(text) ? text : std::filesystem::path(text).lexically_normal().string();
   while (path.size() > 1 && absl::EndsWith(path, "/")) path.pop_back();
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(1, slash));

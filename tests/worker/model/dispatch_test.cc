@@ -6,12 +6,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 
-#include "tests/fakes/thread_exchange.h"
 #include "tests/worker/model/tiny_model.h"
+#include "worker/parallel/layout.h"
+#include "worker/parallel/thread_transport.h"
+#include "worker/train/group_exchange.h"
 
 namespace polymoe {
 namespace {
@@ -35,6 +45,20 @@ struct Whole {
   std::vector<int64_t> counts;
   std::map<std::string, std::vector<float>> gradients;
 };
+
+// f(exchange, transport) on a thread for each rank; all share the experts.
+void OnRanks(int ranks, const std::function<void(ExpertExchange&, Transport&)>& f) {
+  std::vector<std::unique_ptr<Transport>> transports = ConnectThreads(ranks);
+  std::vector<std::thread> threads;
+  for (std::unique_ptr<Transport>& transport : transports) {
+    threads.emplace_back([&f, ranks, transport = std::move(transport)]() mutable {
+      const Ranks groups = MakeRanks(std::move(transport), ranks, absl::Minutes(1));
+      GroupExchange exchange(*groups.experts, Clock::Real());
+      f(exchange, *groups.transport);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
 
 void AddTo(std::vector<float>& sum, const float* values, int64_t size) {
   sum.resize(size);
@@ -74,7 +98,7 @@ Whole Train(const ModelConfig& config, const Ops<E>& ops, int ranks, int micro, 
   if (ranks == 1) {
     run(nullptr);
   } else {
-    ExchangeTable(ranks).Run([&](ExpertExchange& exchange) { run(&exchange); });
+    OnRanks(ranks, [&](ExpertExchange& exchange, Transport&) { run(&exchange); });
   }
   return whole;
 }
@@ -156,9 +180,8 @@ TEST(Dispatch, InBf16StaysAsCloseAsRoundingAllows) {
 TEST(Dispatch, AFailedExchangeEndsThePassWithoutHarm) {
   const ModelConfig config = Config(ActivationKind::kPolyNorm);
   const TinyBatch batch = MakeBatch(kLength, config.vocab);
-  ExchangeTable table(2);
-  table.Break();
-  table.Run([&](ExpertExchange& exchange) {
+  OnRanks(2, [&](ExpertExchange& exchange, Transport& transport) {
+    transport.Close(absl::CancelledError("broken by the test"));
     Model model(config, CpuOps<float>(), {.max_sequences = 1, .sequence_length = kLength}, &exchange);
     std::vector<float> parameters(model.table().total()), gradients(parameters.size());
     model.table().Initialize(1, config, parameters.data());
@@ -175,7 +198,7 @@ TEST(Dispatch, ARankWithoutSequencesStillComputesForTheOthers) {
   Model alone(config, CpuOps<float>(), {.max_sequences = 1, .sequence_length = kLength});
   const double want = alone.Evaluate(all.data(), batch.tokens.data(), batch.targets.data(), 1).cross_entropy;
   double got[2];
-  ExchangeTable(2).Run([&](ExpertExchange& exchange) {
+  OnRanks(2, [&](ExpertExchange& exchange, Transport&) {
     Model model(config, CpuOps<float>(), {.max_sequences = 1, .sequence_length = kLength}, &exchange);
     std::vector<float> parameters(model.table().total());
     model.table().Initialize(1, config, parameters.data());

@@ -1,8 +1,6 @@
 // Meetings in a folder and through the coordinator's RendezvousService, which may be killed in the middle.
 #include <gmock/gmock.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
+#include <grpcpp/server_context.h>
 #include <gtest/gtest.h>
 
 #include <future>
@@ -11,6 +9,7 @@
 #include "polymoe/v1/rendezvous.grpc.pb.h"
 
 #include "common/clock.h"
+#include "tests/fakes/loopback_server.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/server/services/service_harness.h"
 #include "worker/parallel/coordinator_key_value.h"
@@ -108,24 +107,17 @@ TEST_F(CoordinatorKeyValueTest, LimitsOfTheService) {
 class ForgetfulCoordinator final : public v1::RendezvousService::Service {
  public:
   ~ForgetfulCoordinator() override { Kill(); }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
-  void Start() {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort(address(), grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    POLYMOE_CHECK(server_ != nullptr, "cannot listen on %s", address().c_str());
-  }
+  std::string address() const { return server_.address(); }
+  void Start() { server_.Start(this); }
   void Kill() {
-    if (server_ == nullptr) return;
+    if (!server_.running()) return;
     {
       const std::lock_guard lock(mutex_);
       killed_ = true;
       values_.clear();
     }
     changed_.notify_all();
-    server_->Shutdown(std::chrono::system_clock::now());
-    server_.reset();
+    server_.Stop();
     killed_ = false;
   }
   // Returns when somebody waits for `key`.
@@ -152,8 +144,7 @@ class ForgetfulCoordinator final : public v1::RendezvousService::Service {
     return grpc::Status::OK;
   }
 
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  LoopbackServer server_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool killed_ = false;

@@ -51,6 +51,14 @@ class TrainProgram : public TinyTraining {
     argv.insert(argv.end(), flags.begin(), flags.end());
     return RunProgram(argv);
   }
+  // For RunWithPipe on stderr: `act`, with the trainer's process id, when it has told of a step.
+  static std::function<void(pid_t, const std::string&)> OnceItTrains(std::function<void(pid_t)> act) {
+    return [act = std::move(act), acted = false](pid_t pid, const std::string& text) mutable {
+      if (acted || !absl::StrContains(text, "tokens/s")) return;
+      acted = true;
+      act(pid);
+    };
+  }
   // Starts it with a pipe as `descriptor`, and reads that to its end. `seen` gets all that has been read, after each read.
   Piped RunWithPipe(
       std::vector<std::string> flags, int descriptor,
@@ -158,12 +166,7 @@ TEST_F(RankPrograms, ARankThatDoesNotComeIsNamed) {
 TEST_F(RankPrograms, ARankThatIsKilledEndsTheOthersAndIsNamed) {
   const std::string spec = SpecForTwo(100'000'000);
   const pid_t other = Start(Flags(spec, 1));
-  bool killed = false;
-  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, [&](pid_t, const std::string& text) {
-    if (killed || !absl::StrContains(text, "tokens/s")) return;
-    killed = true;
-    kill(other, SIGKILL);
-  });
+  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, OnceItTrains([&](pid_t) { kill(other, SIGKILL); }));
   EXPECT_EQ(exit_code, kTrainerPeerLost) << err;
   EXPECT_THAT(err, HasSubstr("rank 1"));
   EXPECT_EQ(Reap(other).signal, SIGKILL);
@@ -172,12 +175,7 @@ TEST_F(RankPrograms, ARankThatIsKilledEndsTheOthersAndIsNamed) {
 TEST_F(RankPrograms, ARankThatHangsIsNamedWhenTheDeadlineHasPassed) {
   const std::string spec = SpecForTwo(100'000'000, /*stall=*/1);
   const pid_t other = Start(Flags(spec, 1));
-  bool stopped = false;
-  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, [&](pid_t, const std::string& text) {
-    if (stopped || !absl::StrContains(text, "tokens/s")) return;
-    stopped = true;
-    kill(other, SIGSTOP);
-  });
+  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, OnceItTrains([&](pid_t) { kill(other, SIGSTOP); }));
   EXPECT_EQ(exit_code, kTrainerPeerLate) << err;
   EXPECT_THAT(err, HasSubstr("rank 1"));
   kill(other, SIGKILL);
@@ -187,12 +185,7 @@ TEST_F(RankPrograms, ARankThatHangsIsNamedWhenTheDeadlineHasPassed) {
 TEST_F(RankPrograms, AreAskedToStopByOneOfThem) {
   const std::string spec = SpecForTwo(100'000'000);
   const pid_t other = Start(Flags(spec, 1));
-  bool asked = false;
-  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, [&](pid_t, const std::string& text) {
-    if (asked || !absl::StrContains(text, "tokens/s")) return;
-    asked = true;
-    kill(other, SIGTERM);
-  });
+  const auto [exit_code, err] = RunWithPipe(Flags(spec, 0), STDERR_FILENO, OnceItTrains([&](pid_t) { kill(other, SIGTERM); }));
   EXPECT_EQ(exit_code, kTrainerStopped) << err;
   EXPECT_EQ(Reap(other).exit_code, kTrainerStopped);
   EXPECT_EQ(ListCheckpoints(**OpenStorage(checkpoints()))->size(), 1u);
@@ -246,11 +239,10 @@ TEST_F(TrainProgram, ProfileSaysWhereTheTimeWent) {
 // ten). SigCgt of proc(5) is the mask of signals that have a handler.
 TEST_F(TrainProgram, NoStopSignalHasAHandler) {
   std::string status;
-  RunWithPipe({"--spec", Spec(100'000'000)}, STDERR_FILENO, [&](pid_t pid, const std::string& text) {
-    if (!status.empty() || !absl::StrContains(text, "tokens/s")) return;
-    status = ReadFile(absl::StrCat("/proc/", pid, "/status")).value();
-    kill(pid, SIGTERM);
-  });
+  RunWithPipe({"--spec", Spec(100'000'000)}, STDERR_FILENO, OnceItTrains([&](pid_t pid) {
+                status = ReadFile(absl::StrCat("/proc/", pid, "/status")).value();
+                kill(pid, SIGTERM);
+              }));
   const size_t caught = status.find("\nSigCgt:\t");
   ASSERT_NE(caught, std::string::npos) << status;
   const uint64_t mask = std::stoull(status.substr(caught + 9), nullptr, 16);
@@ -260,12 +252,7 @@ TEST_F(TrainProgram, NoStopSignalHasAHandler) {
 TEST_F(TrainProgram, SigtermSavesTheStepAndExitsWithThree) {
   const std::string spec = Spec(100'000'000, "  checkpoint: {everyTokens: 1000000000}\n");
   for (const int signal : {SIGTERM, SIGINT}) {
-    bool asked = false;
-    const auto [exit_code, err] = RunWithPipe({"--spec", spec}, STDERR_FILENO, [&](pid_t pid, const std::string& text) {
-      if (asked || !absl::StrContains(text, "tokens/s")) return;
-      asked = true;
-      kill(pid, signal);
-    });
+    const auto [exit_code, err] = RunWithPipe({"--spec", spec}, STDERR_FILENO, OnceItTrains([&](pid_t pid) { kill(pid, signal); }));
     EXPECT_EQ(exit_code, 3) << err;
     EXPECT_THAT(err, ContainsRegex("tiny: stopped on request after step [0-9]+, which is saved; --resume auto goes on"));
     EXPECT_EQ(absl::StrContains(err, "resumed at step "), signal == SIGINT) << "the second goes on where the first stopped";
