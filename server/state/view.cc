@@ -3,20 +3,40 @@
 #include "absl/strings/str_cat.h"
 
 namespace polymoe {
+namespace {
+
+// By id, else the newest of that name.
+template <class T>
+std::shared_ptr<const T> FindIn(const std::map<std::string, std::shared_ptr<const T>>& all, const std::string& id_or_name) {
+  if (const auto it = all.find(id_or_name); it != all.end()) return it->second;
+  std::shared_ptr<const T> newest;
+  for (const auto& [id, one] : all) {
+    if (one->file().metadata().name() == id_or_name && (newest == nullptr || one->created_ms() >= newest->created_ms()))
+      newest = one;
+  }
+  return newest;
+}
+
+}  // namespace
 
 absl::Status NoSuchJob(const std::string& id_or_name) {
   return absl::NotFoundError(absl::StrCat("there is no job '", id_or_name, "'; `polyctl ls` lists them"));
 }
 
+absl::Status NoSuchAblation(const std::string& id_or_name) {
+  return absl::NotFoundError(absl::StrCat("there is no ablation '", id_or_name, "'; `polyctl ablation ls` lists them"));
+}
+
 absl::StatusOr<std::shared_ptr<const v1::Job>> View::Find(const std::string& id_or_name) const {
-  if (const auto it = jobs.find(id_or_name); it != jobs.end()) return it->second;
-  std::shared_ptr<const v1::Job> newest;
-  for (const auto& [id, job] : jobs) {
-    if (job->file().metadata().name() == id_or_name && (newest == nullptr || job->created_ms() >= newest->created_ms()))
-      newest = job;
-  }
-  if (newest == nullptr) return NoSuchJob(id_or_name);
-  return newest;
+  std::shared_ptr<const v1::Job> job = FindIn(jobs, id_or_name);
+  if (job == nullptr) return NoSuchJob(id_or_name);
+  return job;
+}
+
+absl::StatusOr<std::shared_ptr<const v1::Ablation>> View::FindAblation(const std::string& id_or_name) const {
+  std::shared_ptr<const v1::Ablation> ablation = FindIn(ablations, id_or_name);
+  if (ablation == nullptr) return NoSuchAblation(id_or_name);
+  return ablation;
 }
 
 }  // namespace polymoe

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "polymoe/v1/ablation.pb.h"
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/worker.pb.h"
 
@@ -17,18 +18,22 @@
 namespace polymoe {
 
 absl::Status NoSuchJob(const std::string& id_or_name);  // NOT_FOUND
+absl::Status NoSuchAblation(const std::string& id_or_name);
 
 struct View {
   std::map<std::string, std::shared_ptr<const v1::Job>> jobs;  // by id
-  std::vector<v1::Worker> workers;                             // by name
+  std::map<std::string, std::shared_ptr<const v1::Ablation>> ablations;
+  std::vector<v1::Worker> workers;  // by name
 
   // By id, or by name: the newest job of that name.
   absl::StatusOr<std::shared_ptr<const v1::Job>> Find(const std::string& id_or_name) const;
+  absl::StatusOr<std::shared_ptr<const v1::Ablation>> FindAblation(const std::string& id_or_name) const;
 };
 
 struct Committed {
   std::shared_ptr<const View> view;
   std::vector<std::shared_ptr<const v1::Job>> jobs;  // changed
+  std::vector<std::shared_ptr<const v1::Ablation>> ablations;
   std::vector<PointRow> points;
   std::vector<LogRow> logs;
 };

@@ -23,11 +23,12 @@
 namespace polymoe {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 
 constexpr const char* kSchema[] = {
     "CREATE TABLE schema_version (version INTEGER NOT NULL)",
     "CREATE TABLE jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)",
+    "CREATE TABLE ablations (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)",
     "CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     // value is NULL for a NaN, which SQLite has no other way to keep.
     "CREATE TABLE points (job TEXT NOT NULL, name INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL, tokens "
@@ -77,25 +78,16 @@ class SociStore final : public Store {
     const std::lock_guard lock(write_mutex_);
     return Guarded("commit", [&] {
       soci::transaction transaction(writer_);
-      WriteJobs(batch.jobs);
+      WriteDocuments("jobs", batch.jobs);
+      WriteDocuments("ablations", batch.ablations);
       WritePoints(batch.points);
       WriteLogs(batch.logs);
       transaction.commit();
     });
   }
 
-  absl::StatusOr<std::vector<JobRow>> LoadJobs() override {
-    const std::lock_guard lock(read_mutex_);
-    std::vector<JobRow> rows;
-    POLYMOE_RETURN_IF_ERROR(Guarded("load jobs", [&] {
-      JobRow row;
-      soci::statement select = (reader_.prepare << "SELECT id, request_id, json FROM jobs", soci::into(row.id),
-                                soci::into(row.request_id), soci::into(row.json));
-      select.execute();
-      while (select.fetch()) rows.push_back(row);
-    }));
-    return rows;
-  }
+  absl::StatusOr<std::vector<JobRow>> LoadJobs() override { return LoadDocuments<JobRow>("jobs"); }
+  absl::StatusOr<std::vector<AblationRow>> LoadAblations() override { return LoadDocuments<AblationRow>("ablations"); }
 
   absl::StatusOr<std::map<std::string, std::vector<Point>>> ReadPoints(const std::string& job,
                                                                        const std::vector<std::string>& names) override {
@@ -159,15 +151,29 @@ class SociStore final : public Store {
     std::string name;
   };
 
-  void WriteJobs(const std::vector<JobRow>& rows) {
+  template <class Row>
+  absl::StatusOr<std::vector<Row>> LoadDocuments(const std::string& table) {
+    const std::lock_guard lock(read_mutex_);
+    std::vector<Row> rows;
+    POLYMOE_RETURN_IF_ERROR(Guarded("load " + table, [&] {
+      Row row;
+      soci::statement select = (reader_.prepare << "SELECT id, request_id, json FROM " + table, soci::into(row.id),
+                                soci::into(row.request_id), soci::into(row.json));
+      select.execute();
+      while (select.fetch()) rows.push_back(row);
+    }));
+    return rows;
+  }
+
+  template <class Row>
+  void WriteDocuments(const std::string& table, const std::vector<Row>& rows) {
     if (rows.empty()) return;
-    JobRow row;
-    soci::statement insert =
-        (writer_.prepare
-             << "INSERT INTO jobs (id, request_id, json) VALUES (:id, :request, :json) ON CONFLICT (id) DO UPDATE SET json = "
-                "excluded.json",
-         soci::use(row.id), soci::use(row.request_id), soci::use(row.json));
-    for (const JobRow& r : rows) {
+    Row row;
+    soci::statement insert = (writer_.prepare << "INSERT INTO " + table +
+                                                     " (id, request_id, json) VALUES (:id, :request, :json) ON CONFLICT (id) DO "
+                                                     "UPDATE SET json = excluded.json",
+                              soci::use(row.id), soci::use(row.request_id), soci::use(row.json));
+    for (const Row& r : rows) {
       row = r;
       insert.execute(true);
     }

@@ -22,6 +22,13 @@ struct JobRow {
   std::string json;
 };
 
+// An ablation likewise; its runs are jobs.
+struct AblationRow {
+  std::string id;
+  std::string request_id;
+  std::string json;
+};
+
 struct PointRow {
   std::string job, name;
   Point point;
@@ -36,11 +43,12 @@ struct LogRow {
 };
 
 struct StoreBatch {
-  std::vector<JobRow> jobs;      // new or changed
+  std::vector<JobRow> jobs;  // new or changed
+  std::vector<AblationRow> ablations;
   std::vector<PointRow> points;  // the same (job, name, attempt, step) again replaces
   std::vector<LogRow> logs;      // the same (job, attempt, rank, number) again changes nothing
 
-  bool empty() const { return jobs.empty() && points.empty() && logs.empty(); }
+  bool empty() const { return jobs.empty() && ablations.empty() && points.empty() && logs.empty(); }
 };
 
 class Store {
@@ -52,6 +60,7 @@ class Store {
   virtual absl::Status Commit(const StoreBatch& batch) = 0;
 
   virtual absl::StatusOr<std::vector<JobRow>> LoadJobs() = 0;
+  virtual absl::StatusOr<std::vector<AblationRow>> LoadAblations() = 0;
 
   // Raw points of all attempts of a job by metric name; all names when `names` is empty.
   virtual absl::StatusOr<std::map<std::string, std::vector<Point>>> ReadPoints(const std::string& job,

@@ -21,6 +21,7 @@ class FakeStore final : public Store {
   absl::Status Commit(const StoreBatch& batch) override {
     const std::lock_guard lock(mutex_);
     for (const JobRow& job : batch.jobs) jobs_[job.id] = job;
+    for (const AblationRow& ablation : batch.ablations) ablations_[ablation.id] = ablation;
     for (const PointRow& p : batch.points) points_[p.job][p.name][{p.point.attempt, p.point.step}] = p.point;
     for (const LogRow& row : batch.logs) logs_.emplace(std::make_tuple(row.job, row.rank, row.attempt, row.number), row);
     return absl::OkStatus();
@@ -30,6 +31,13 @@ class FakeStore final : public Store {
     const std::lock_guard lock(mutex_);
     std::vector<JobRow> rows;
     for (const auto& [id, row] : jobs_) rows.push_back(row);
+    return rows;
+  }
+
+  absl::StatusOr<std::vector<AblationRow>> LoadAblations() override {
+    const std::lock_guard lock(mutex_);
+    std::vector<AblationRow> rows;
+    for (const auto& [id, row] : ablations_) rows.push_back(row);
     return rows;
   }
 
@@ -68,6 +76,7 @@ class FakeStore final : public Store {
   std::mutex mutex_;
   std::function<void()> after_read_logs_;
   std::map<std::string, JobRow> jobs_;
+  std::map<std::string, AblationRow> ablations_;
   std::map<std::string, std::map<std::string, std::map<std::pair<uint32_t, uint64_t>, Point>>> points_;
   std::map<std::tuple<std::string, uint32_t, uint32_t, uint64_t>, LogRow> logs_;  // job, rank, attempt, number
 };

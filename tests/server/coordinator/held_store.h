@@ -23,6 +23,7 @@ class HeldStore final : public Store {
     return kept_.Commit(batch);
   }
   absl::StatusOr<std::vector<JobRow>> LoadJobs() override { return kept_.LoadJobs(); }
+  absl::StatusOr<std::vector<AblationRow>> LoadAblations() override { return kept_.LoadAblations(); }
   absl::StatusOr<std::map<std::string, std::vector<Point>>> ReadPoints(const std::string& job,
                                                                        const std::vector<std::string>& names) override {
     return kept_.ReadPoints(job, names);
