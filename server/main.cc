@@ -26,6 +26,7 @@
 #include "common/status.h"
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
+#include "server/curves/curve_book.h"
 #include "server/metrics/commit_exporter.h"
 #include "server/services/job_service.h"
 #include "server/services/metric_service.h"
@@ -78,6 +79,7 @@ absl::Status Serve(const Flags& flags) {
   const sigset_t signals = BlockStopSignals();
   POLYMOE_ASSIGN_OR_RETURN(const ClusterConfig config, ToConfig(flags));
   POLYMOE_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenStore(flags.store));
+  CurveBook curves(*store);  // scrapes read it: it goes after the exposer
   POLYMOE_ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExposer> exposer, MetricsExposer::Start(flags.metrics, "polymoe-server"));
   FleetMetrics fleet(exposer->registry());
   const auto exporter = std::make_shared<CommitExporter>(exposer->registry(), kEndedRunsKept);
@@ -88,7 +90,7 @@ absl::Status Serve(const Flags& flags) {
   coordinator.AddListener(exporter);
 
   JobServiceImpl jobs(coordinator, fleet);
-  MetricServiceImpl metrics(coordinator, fleet);
+  MetricServiceImpl metrics(coordinator, curves, fleet);
   WorkerServiceImpl workers(coordinator, fleet);
   const auto rendezvous = std::make_shared<RendezvousServiceImpl>(coordinator, fleet);
   coordinator.AddListener(rendezvous);

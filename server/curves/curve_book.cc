@@ -23,7 +23,9 @@ absl::StatusOr<JobCurves> ReadCurves(Store& store, const v1::Job& job) {
     names.push_back(absl::StrCat("val_bpb/", set.name()));
   }
   POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadJobPoints(store, job, names));
-  JobCurves curves{.milestones = GridMilestones(job.file().spec().train().tokens(), kCurveGrid)};
+  const v1::JobSpec& spec = job.file().spec();
+  const uint64_t step_tokens = uint64_t{spec.train().global_batch()} * spec.data().sequence_length();
+  JobCurves curves{.milestones = GridMilestones(spec.train().tokens(), kCurveGrid, step_tokens)};
   for (const auto& [name, points] : series) {
     if (points.empty()) continue;
     if (name != kThroughput) {

@@ -11,14 +11,13 @@
 
 namespace polymoe {
 
-// Milestone k of `grid` (k from 1): k / grid of `target`, rounded down; those that coincide or are 0 are left out.
-std::vector<uint64_t> GridMilestones(uint64_t target, uint32_t grid);
+// Milestone k of `grid` (k from 1): the end of the first step at or past k / grid of `target`, where steps take `step_tokens` each: what
+// a run measures "at 400k tokens" it measures there. Those that coincide are one.
+std::vector<uint64_t> GridMilestones(uint64_t target, uint32_t grid, uint64_t step_tokens);
 
-// The curve of one metric: a value a milestone, NaN where there is none (or where it is none).
-//
-// "loss": mean over the points after the milestone before, up to this one. A milestone that training has not reached has no value, so
-// that a mean never changes later. val_*: the last point there. A point counts for the first milestone at or past its tokens; a last
-// step that ends past the target counts for the target.
+// The curve of one metric: a value a milestone, NaN where there is none (or where it is none). A point counts for the first milestone at
+// or past its tokens. "loss": mean over the points of the milestone; one that training has not reached has no value, so that a mean never
+// changes later. val_*: the last point.
 std::vector<double> CurveOf(const std::string& metric, const std::vector<Point>& points, const std::vector<uint64_t>& milestones);
 
 // By metric: "loss", "val_loss/SET", "val_bpb/SET".

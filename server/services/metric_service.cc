@@ -11,6 +11,7 @@
 #include "common/status.h"
 #include "server/curves/job_points.h"
 #include "server/query/series.h"
+#include "server/services/ablation_comparison.h"
 #include "server/services/call.h"
 #include "server/services/stream_writer.h"
 
@@ -128,6 +129,14 @@ grpc::ServerUnaryReactor* MetricServiceImpl::Compare(grpc::CallbackServerContext
                                                      v1::CompareResponse* response) {
   const Call call(metrics_, "MetricService/Compare", context);
   call.Finish(RunCompare(coordinator_.store(), *coordinator_.view(), *request), response);
+  return call.reactor();
+}
+
+grpc::ServerUnaryReactor* MetricServiceImpl::CompareAblation(grpc::CallbackServerContext* context,
+                                                             const v1::CompareAblationRequest* request,
+                                                             v1::AblationComparison* response) {
+  const Call call(metrics_, "MetricService/CompareAblation", context);
+  call.Finish(polymoe::CompareAblation(curves_, *coordinator_.view(), *request), response);
   return call.reactor();
 }
 

@@ -190,7 +190,8 @@ class ServiceTest : public ::testing::Test {
                              POLYMOE_CHECK(false, "%s", status.ToString().c_str());
                            }};
   JobServiceImpl job_service_{coordinator_, fleet_};
-  MetricServiceImpl metric_service_{coordinator_, fleet_};
+  CurveBook curves_{store_};
+  MetricServiceImpl metric_service_{coordinator_, curves_, fleet_};
   WorkerServiceImpl worker_service_{coordinator_, fleet_};
   std::shared_ptr<RendezvousServiceImpl> rendezvous_ = std::make_shared<RendezvousServiceImpl>(coordinator_, fleet_);
   std::unique_ptr<grpc::Server> server_;

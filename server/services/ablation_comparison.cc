@@ -1,0 +1,331 @@
+#include "server/services/ablation_comparison.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "common/spec/leaves.h"
+#include "common/spec/model_shape.h"
+#include "common/spec/scalar.h"
+#include "common/status.h"
+#include "server/query/statistics.h"
+
+namespace polymoe {
+namespace {
+
+constexpr uint32_t kDefaultGrid = 10;
+constexpr double kSignificance = 0.05;
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+struct Run {
+  const v1::AblationRun* run = nullptr;
+  std::shared_ptr<const v1::Job> job;
+  std::shared_ptr<const JobCurves> curves;
+};
+
+// Curves of one arm and metric: by seed, a value a milestone.
+using ArmValues = std::map<uint64_t, std::vector<double>>;
+
+// One ablation with all its runs, on the grid that was asked for.
+struct Study {
+  std::shared_ptr<const v1::Ablation> ablation;
+  std::string baseline;
+  std::vector<std::string> arms;
+  std::map<std::string, std::vector<Run>> runs;  // by arm
+  std::vector<std::string> sets;                 // whose mean is "val_loss" and "val_bpb"
+  std::vector<std::string> metrics;
+  std::vector<uint64_t> tokens;  // milestones
+  uint32_t stride = 1;           // hundredths between two of them
+};
+
+absl::StatusOr<Study> ReadStudy(CurveBook& book, const View& view, const v1::CompareAblationRequest& request) {
+  Study study;
+  POLYMOE_ASSIGN_OR_RETURN(study.ablation, view.FindAblation(request.ablation()));
+  const uint32_t grid = request.grid() == 0 ? kDefaultGrid : request.grid();
+  if (grid > kCurveGrid || kCurveGrid % grid != 0)
+    return absl::InvalidArgumentError(absl::StrCat("grid is ", grid, "; write a divisor of ", kCurveGrid));
+  study.stride = kCurveGrid / grid;
+  for (const v1::AblationRun& run : study.ablation->runs()) {
+    const auto job = view.jobs.find(run.job());
+    if (job == view.jobs.end()) return absl::InternalError(absl::StrCat("run ", run.job(), " is no job"));
+    if (!study.runs.contains(run.arm())) study.arms.push_back(run.arm());
+    POLYMOE_ASSIGN_OR_RETURN(auto curves, book.Get(*job->second));
+    study.runs[run.arm()].push_back({&run, job->second, std::move(curves)});
+  }
+  if (study.arms.empty()) return absl::FailedPreconditionError("the ablation has no runs");
+  const v1::AblationSpec& spec = study.ablation->file().spec();
+  study.baseline = spec.baseline().empty() ? study.arms[0] : spec.baseline();
+  study.sets.assign(spec.compare().sets().begin(), spec.compare().sets().end());
+  // Those of the base: equal in all arms, or their losses could not be compared.
+  if (study.sets.empty()) {
+    for (const v1::ValidationSet& set : spec.base().validation().sets()) study.sets.push_back(set.name());
+  }
+  const std::vector<uint64_t>& all = study.runs[study.baseline].at(0).curves->milestones;
+  for (size_t i = study.stride; i <= all.size(); i += study.stride) study.tokens.push_back(all[i - 1]);
+  return study;
+}
+
+absl::Status ChooseMetrics(const v1::CompareAblationRequest& request, Study& study) {
+  std::vector<std::string> all;
+  for (const char* kind : {"val_loss", "val_bpb"}) {
+    if (study.sets.empty()) break;
+    all.emplace_back(kind);
+    for (const v1::ValidationSet& set : study.ablation->file().spec().base().validation().sets())
+      all.push_back(absl::StrCat(kind, "/", set.name()));
+  }
+  all.emplace_back("loss");
+  for (const std::string& metric : request.metrics()) {
+    if (std::find(all.begin(), all.end(), metric) == all.end())
+      return absl::InvalidArgumentError(absl::StrCat("there is no metric '", metric, "'; there are ", absl::StrJoin(all, ", ")));
+  }
+  study.metrics = all;
+  if (request.metrics().empty()) return absl::OkStatus();
+  std::erase_if(study.metrics, [&](const std::string& metric) {
+    return std::find(request.metrics().begin(), request.metrics().end(), metric) == request.metrics().end();
+  });
+  return absl::OkStatus();
+}
+
+// The run's value of a curve at milestone `i` of the study.
+double At(const JobCurves& curves, const std::string& metric, size_t i, uint32_t stride) {
+  const auto it = curves.curves.find(metric);
+  if (it == curves.curves.end()) return kNone;
+  const std::vector<double>& curve = it->second;
+  const size_t end = (i + 1) * stride;
+  const size_t begin = metric == "loss" ? end - 1 : end - stride;
+  for (size_t k = std::min(end, curve.size()); k > begin; --k) {
+    if (!std::isnan(curve[k - 1])) return curve[k - 1];
+  }
+  return kNone;
+}
+
+// "val_loss" and "val_bpb" are means over sets: there once every set is.
+std::vector<double> CurveOfRun(const Study& study, const Run& run, const std::string& metric) {
+  std::vector<double> values(study.tokens.size());
+  const bool mean = metric == "val_loss" || metric == "val_bpb";
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!mean) values[i] = At(*run.curves, metric, i, study.stride);
+    for (size_t s = 0; mean && s < study.sets.size(); ++s) {
+      values[i] +=
+          At(*run.curves, absl::StrCat(metric, "/", study.sets[s]), i, study.stride) / static_cast<double>(study.sets.size());
+    }
+  }
+  return values;
+}
+
+ArmValues ValuesOf(const Study& study, const std::string& arm, const std::string& metric) {
+  ArmValues values;
+  for (const Run& run : study.runs.at(arm)) values[run.run->seed()] = CurveOfRun(study, run, metric);
+  return values;
+}
+
+BySeed AtMilestone(const ArmValues& values, size_t i) {
+  BySeed by_seed;
+  for (const auto& [seed, curve] : values) {
+    if (!std::isnan(curve[i])) by_seed[seed] = curve[i];
+  }
+  return by_seed;
+}
+
+// Where the two are compared for the verdict: the last milestone with the most pairs that there are at any.
+size_t LastCommon(const ArmValues& arm, const ArmValues& baseline, size_t milestones) {
+  size_t last = 0;
+  uint32_t most = 0;
+  for (size_t i = 0; i < milestones; ++i) {
+    const uint32_t pairs = ComparePairs(AtMilestone(arm, i), AtMilestone(baseline, i)).pairs;
+    if (pairs < most || pairs == 0) continue;
+    most = pairs;
+    last = i;
+  }
+  return last;
+}
+
+v1::ArmCurve ToCurve(const Study& study, const std::string& arm, const std::string& metric, const ArmValues& values,
+                     const ArmValues& baseline) {
+  v1::ArmCurve curve;
+  curve.set_arm(arm);
+  curve.set_metric(metric);
+  for (size_t i = 0; i < study.tokens.size(); ++i) {
+    v1::ArmPoint& point = *curve.add_points();
+    point.set_tokens(study.tokens[i]);
+    const BySeed here = AtMilestone(values, i);
+    std::vector<double> list;
+    for (const auto& [seed, value] : here) list.push_back(value);
+    const Sample sample = Summarise(list);
+    if (sample.n == 0) continue;
+    point.set_n(sample.n);
+    point.set_mean(sample.mean);
+    point.set_sd(sample.sd);
+    point.set_min(sample.min);
+    point.set_max(sample.max);
+    if (arm == study.baseline) continue;
+    const PairedDifference difference = ComparePairs(here, AtMilestone(baseline, i));
+    point.set_pairs(difference.pairs);
+    point.set_difference(difference.mean);
+    point.set_low(difference.low);
+    point.set_high(difference.high);
+  }
+  curve.set_last(LastCommon(values, baseline, study.tokens.size()));
+  curve.set_p_value(1);
+  return curve;
+}
+
+// How soon the arm was where the baseline is at the end of what both have: their means over the seeds that both have there.
+void SetSpeedUp(const Study& study, const ArmValues& values, const ArmValues& baseline, v1::ArmCurve& curve) {
+  const size_t last = curve.last();
+  std::vector<double> mean(last + 1, kNone);
+  double goal = kNone;
+  for (size_t i = 0; i <= last; ++i) {
+    std::vector<double> of_arm, of_baseline;
+    const BySeed a = AtMilestone(values, i), b = AtMilestone(baseline, i);
+    for (const auto& [seed, value] : a) {
+      if (!b.contains(seed)) continue;
+      of_arm.push_back(value);
+      of_baseline.push_back(b.at(seed));
+    }
+    if (of_arm.empty()) continue;
+    mean[i] = Summarise(of_arm).mean;
+    if (i == last) goal = Summarise(of_baseline).mean;
+  }
+  if (std::isnan(goal)) return;
+  const std::optional<double> tokens = TokensToReach({study.tokens.begin(), study.tokens.begin() + last + 1}, mean, goal);
+  if (!tokens) return;
+  curve.set_tokens_to_baseline(static_cast<uint64_t>(std::llround(*tokens)));
+  curve.set_speed_up(static_cast<double>(study.tokens[last]) / *tokens);
+}
+
+// Verdicts of all arms of one metric; p-values are adjusted for as many as could be tested.
+void SetVerdicts(const Study& study, const std::vector<PairedDifference>& differences, std::vector<v1::ArmCurve>& curves) {
+  std::vector<size_t> tested;
+  std::vector<double> p_values;
+  for (size_t a = 0; a < curves.size(); ++a) {
+    if (curves[a].arm() == study.baseline) {
+      curves[a].set_verdict(v1::VERDICT_BASELINE);
+    } else if (differences[a].pairs < 2) {
+      curves[a].set_verdict(v1::VERDICT_TOO_FEW);
+    } else {
+      tested.push_back(a);
+      p_values.push_back(differences[a].p_value);
+    }
+  }
+  const std::vector<double> adjusted = HolmAdjust(p_values);
+  for (size_t i = 0; i < tested.size(); ++i) {
+    v1::ArmCurve& curve = curves[tested[i]];
+    curve.set_p_value(adjusted[i]);
+    curve.set_verdict(adjusted[i] >= kSignificance      ? v1::VERDICT_NO_DIFFERENCE
+                      : differences[tested[i]].mean < 0 ? v1::VERDICT_BETTER
+                                                        : v1::VERDICT_WORSE);
+  }
+}
+
+void AddCurves(const Study& study, const std::string& metric, v1::AblationComparison& comparison) {
+  const ArmValues baseline = ValuesOf(study, study.baseline, metric);
+  std::vector<v1::ArmCurve> curves;
+  std::vector<PairedDifference> differences;
+  for (const std::string& arm : study.arms) {
+    const ArmValues values = ValuesOf(study, arm, metric);
+    v1::ArmCurve& curve = curves.emplace_back(ToCurve(study, arm, metric, values, baseline));
+    differences.push_back(ComparePairs(AtMilestone(values, curve.last()), AtMilestone(baseline, curve.last())));
+    if (arm != study.baseline) SetSpeedUp(study, values, baseline, curve);
+  }
+  SetVerdicts(study, differences, curves);
+  for (v1::ArmCurve& curve : curves) *comparison.add_curves() = std::move(curve);
+}
+
+void AddRuns(const Study& study, const std::string& metric, v1::AblationComparison& comparison) {
+  for (const std::string& arm : study.arms) {
+    for (const Run& run : study.runs.at(arm)) {
+      v1::RunCurve& out = *comparison.add_runs();
+      out.set_job(run.job->id());
+      out.set_arm(arm);
+      out.set_seed(run.run->seed());
+      out.set_metric(metric);
+      const std::vector<double> values = CurveOfRun(study, run, metric);
+      out.mutable_values()->Add(values.begin(), values.end());
+    }
+  }
+}
+
+v1::ArmSummary Summary(const std::string& name, const std::vector<Run>& runs) {
+  const v1::JobSpec& spec = runs[0].job->file().spec();
+  const ModelShape shape = ComputeShape(spec.model(), spec.data().sequence_length());
+  const v1::ActivationSpec& activation = spec.model().activation();
+  v1::ArmSummary summary;
+  summary.set_name(name);
+  summary.set_activation(GetScalar(activation, activation.GetDescriptor()->FindFieldByName("kind")));
+  summary.set_parameters(shape.total);
+  summary.set_active_parameters(shape.active);
+  summary.set_flops_per_token(shape.flops_per_token);
+  summary.set_ffn(FfnWidth(spec.model()));
+  summary.set_runs(runs.size());
+  double speed = 0;
+  int reported = 0;
+  for (const Run& run : runs) {
+    summary.set_ended(summary.ended() + (run.job->finished_ms() != 0));
+    summary.set_failed(summary.failed() + (run.job->state() == v1::JOB_STATE_FAILED));
+    summary.set_stopped(summary.stopped() + !run.run->stopped().empty());
+    summary.set_tokens(summary.tokens() + run.job->progress().tokens());
+    if (run.curves->tokens_per_second == 0) continue;
+    speed += run.curves->tokens_per_second;
+    ++reported;
+  }
+  if (reported > 0) summary.set_tokens_per_second(speed / reported);
+  return summary;
+}
+
+// Fields of the arms' job specs that are not the same in all of them; the seed is none of them.
+void AddDifferences(const Study& study, v1::AblationComparison& comparison) {
+  std::vector<std::string> paths;  // in the order of the schema, as far as the arms agree on it
+  std::vector<std::map<std::string, std::string>> values;
+  for (const std::string& arm : study.arms) {
+    auto& of_arm = values.emplace_back();
+    for (auto& [path, value] : Leaves(study.runs.at(arm)[0].job->file().spec())) {
+      if (path == "train.seed") continue;
+      if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
+      of_arm[path] = value;
+    }
+  }
+  for (const std::string& path : paths) {
+    std::set<std::string> different;
+    v1::ConfigDifference difference;
+    difference.set_path(path);
+    for (const auto& of_arm : values) {
+      const auto it = of_arm.find(path);
+      difference.add_values(it == of_arm.end() ? "" : it->second);
+      different.insert(difference.values().at(difference.values_size() - 1));
+    }
+    if (different.size() > 1) *comparison.add_differences() = std::move(difference);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::AblationComparison> CompareAblation(CurveBook& book, const View& view,
+                                                       const v1::CompareAblationRequest& request) {
+  POLYMOE_ASSIGN_OR_RETURN(Study study, ReadStudy(book, view, request));
+  POLYMOE_RETURN_IF_ERROR(ChooseMetrics(request, study));
+  v1::AblationComparison comparison;
+  comparison.set_ablation(study.ablation->id());
+  comparison.set_name(study.ablation->file().metadata().name());
+  comparison.set_baseline(study.baseline);
+  comparison.mutable_tokens()->Add(study.tokens.begin(), study.tokens.end());
+  comparison.mutable_metrics()->Add(study.metrics.begin(), study.metrics.end());
+  for (const std::string& arm : study.arms) *comparison.add_arms() = Summary(arm, study.runs.at(arm));
+  for (const std::string& metric : study.metrics) {
+    AddCurves(study, metric, comparison);
+    if (request.runs()) AddRuns(study, metric, comparison);
+  }
+  AddDifferences(study, comparison);
+  return comparison;
+}
+
+}  // namespace polymoe
