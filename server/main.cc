@@ -27,6 +27,7 @@
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
 #include "server/metrics/commit_exporter.h"
+#include "server/services/ablation_service.h"
 #include "server/services/job_service.h"
 #include "server/services/metric_service.h"
 #include "server/services/rendezvous_service.h"
@@ -88,6 +89,7 @@ absl::Status Serve(const Flags& flags) {
   coordinator.AddListener(exporter);
 
   JobServiceImpl jobs(coordinator, fleet);
+  AblationServiceImpl ablations(coordinator, fleet);
   MetricServiceImpl metrics(coordinator, fleet);
   WorkerServiceImpl workers(coordinator, fleet);
   const auto rendezvous = std::make_shared<RendezvousServiceImpl>(coordinator, fleet);
@@ -100,6 +102,7 @@ absl::Status Serve(const Flags& flags) {
   WatchConnections(builder);
   builder.AddListeningPort(flags.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&jobs);
+  builder.RegisterService(&ablations);
   builder.RegisterService(&metrics);
   builder.RegisterService(&workers);
   builder.RegisterService(rendezvous.get());

@@ -196,9 +196,10 @@ absl::Status CheckSeeds(const v1::AblationSpec& spec, const SourceMap& places) {
 }
 
 void FillIn(v1::AblationFile* file) {
-  ApplyDefaults(file);
   v1::AblationSpec& spec = *file->mutable_spec();
-  if (spec.budget().has_tokens()) spec.mutable_base()->mutable_train()->set_tokens(spec.budget().tokens());
+  v1::TrainSpec& train = *spec.mutable_base()->mutable_train();  // may be absent, for what it must say is said elsewhere
+  if (spec.budget().has_tokens()) train.set_tokens(spec.budget().tokens());
+  ApplyDefaults(file);
   spec.mutable_base()->mutable_train()->clear_seed();
   if (spec.stop().has_hopeless_nats() && !spec.stop().has_hopeless_after_tokens())
     spec.mutable_stop()->set_hopeless_after_tokens(spec.budget().tokens() / 2);

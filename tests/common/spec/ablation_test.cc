@@ -62,6 +62,15 @@ TEST(AblationFile, FillsDefaultsInOnce) {
   EXPECT_TRUE(MessageDifferencer::Equals(*read_back, *file)) << "as the writer spells it";
 }
 
+TEST(AblationFile, ABaseWithoutTrain) {
+  const auto file = Parse("    train: {globalBatch: 8, microBatch: 4}\n", "");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->spec().base().train().global_batch(), 16u);
+  v1::AblationFile again = *file;
+  ASSERT_TRUE(CompleteAblationFile(&again).ok());
+  EXPECT_TRUE(MessageDifferencer::Equals(again, *file));
+}
+
 TEST(AblationFile, RunsAreSeedBySeedAndTheirJobsComplete) {
   const auto runs = PlanRuns(*Parse());
   ASSERT_TRUE(runs.ok()) << runs.status();
