@@ -26,6 +26,7 @@
 #include "common/status.h"
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
+#include "server/coordinator/stop_watch.h"
 #include "server/metrics/commit_exporter.h"
 #include "server/services/ablation_service.h"
 #include "server/services/job_service.h"
@@ -87,6 +88,8 @@ absl::Status Serve(const Flags& flags) {
     std::_Exit(1);
   });
   coordinator.AddListener(exporter);
+  const auto stop_watch = std::make_shared<StopWatch>(coordinator);
+  coordinator.AddListener(stop_watch);
 
   JobServiceImpl jobs(coordinator, fleet);
   AblationServiceImpl ablations(coordinator, fleet);
@@ -108,6 +111,7 @@ absl::Status Serve(const Flags& flags) {
   builder.RegisterService(rendezvous.get());
   POLYMOE_RETURN_IF_ERROR(coordinator.Start());
   exporter->ShowAll(*coordinator.view());
+  stop_watch->ShowAll(*coordinator.view());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(

@@ -198,6 +198,7 @@ absl::Status CheckSeeds(const v1::AblationSpec& spec, const SourceMap& places) {
 void FillIn(v1::AblationFile* file) {
   v1::AblationSpec& spec = *file->mutable_spec();
   v1::TrainSpec& train = *spec.mutable_base()->mutable_train();  // may be absent, for what it must say is said elsewhere
+  if (!spec.budget().has_tokens() && train.has_tokens()) spec.mutable_budget()->set_tokens(train.tokens());
   if (spec.budget().has_tokens()) train.set_tokens(spec.budget().tokens());
   ApplyDefaults(file);
   spec.mutable_base()->mutable_train()->clear_seed();

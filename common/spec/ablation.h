@@ -22,7 +22,8 @@ inline constexpr size_t kMostRuns = 1000;  // of one ablation
 absl::StatusOr<v1::AblationFile> ParseAblationFile(const std::string& text, const std::string& file);
 
 // Fills in the defaults, then checks every rule, those of each run's job included: INVALID_ARGUMENT says path, value, arm and what would
-// be right. A complete file stays as it is. In it spec.base has the tokens of the budget and no seed.
+// be right. A complete file stays as it is. In it spec.base has the tokens of the budget and no seed. A budget without tokens gets those
+// of spec.base.train, so that the spec of any job file that names no seed serves as a base.
 absl::Status CompleteAblationFile(v1::AblationFile* file, const SourceMap& places = {});
 
 // An arm as it runs: one of the file, at one point of the grid of its axes.

@@ -71,6 +71,13 @@ TEST(AblationFile, ABaseWithoutTrain) {
   EXPECT_TRUE(MessageDifferencer::Equals(again, *file));
 }
 
+TEST(AblationFile, TheTokensOfTheBaseServeAsBudget) {
+  v1::AblationFile file = *Parse();
+  file.mutable_spec()->clear_budget();
+  ASSERT_TRUE(CompleteAblationFile(&file).ok());
+  EXPECT_EQ(file.spec().budget().tokens(), 100'000u);
+}
+
 TEST(AblationFile, RunsAreSeedBySeedAndTheirJobsComplete) {
   const auto runs = PlanRuns(*Parse());
   ASSERT_TRUE(runs.ok()) << runs.status();
