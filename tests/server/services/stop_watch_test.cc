@@ -105,6 +105,7 @@ TEST_F(StopWatchTest, PointsThatALaterAttemptSupersededDoNotCount) {
   Validate(other_, 20, 2);
   Validate(other_, 30, 9);  // goes with the attempt
   worker_.Report(Exited(Ref(other_, 1, 0), 1, "w"));
+  EXPECT_EQ(NextStopped(), other_) << "the attempt that failed, not the run";
   const v1::Launch again = worker_.NextLaunch();
   ASSERT_EQ(again.job(), other_);
   worker_.Report(Started(Ref(other_, 2, 0), 20));
