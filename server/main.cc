@@ -26,8 +26,10 @@
 #include "common/status.h"
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
+#include "server/coordinator/stop_watch.h"
 #include "server/curves/curve_book.h"
 #include "server/metrics/commit_exporter.h"
+#include "server/services/ablation_service.h"
 #include "server/services/job_service.h"
 #include "server/services/metric_service.h"
 #include "server/services/rendezvous_service.h"
@@ -88,8 +90,11 @@ absl::Status Serve(const Flags& flags) {
     std::_Exit(1);
   });
   coordinator.AddListener(exporter);
+  const auto stop_watch = std::make_shared<StopWatch>(coordinator);
+  coordinator.AddListener(stop_watch);
 
   JobServiceImpl jobs(coordinator, fleet);
+  AblationServiceImpl ablations(coordinator, fleet);
   MetricServiceImpl metrics(coordinator, curves, fleet);
   WorkerServiceImpl workers(coordinator, fleet);
   const auto rendezvous = std::make_shared<RendezvousServiceImpl>(coordinator, fleet);
@@ -102,11 +107,13 @@ absl::Status Serve(const Flags& flags) {
   WatchConnections(builder);
   builder.AddListeningPort(flags.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&jobs);
+  builder.RegisterService(&ablations);
   builder.RegisterService(&metrics);
   builder.RegisterService(&workers);
   builder.RegisterService(rendezvous.get());
   POLYMOE_RETURN_IF_ERROR(coordinator.Start());
   exporter->ShowAll(*coordinator.view());
+  stop_watch->ShowAll(*coordinator.view());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(
