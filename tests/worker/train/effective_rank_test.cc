@@ -73,7 +73,7 @@ TEST(EffectiveRank, IsNumpysWithAFullDecomposition) {
                {512, 1024, false, 473.566073112}};
   for (const auto& c : cases) {
     const double got = EffectiveRank(Hashed(c.rows, c.cols, c.decays).data(), c.rows, c.cols);
-    EXPECT_NEAR(got, c.want, (c.decays ? 2e-6 : 1e-10) * c.want) << c.rows << " x " << c.cols << " error " << got / c.want - 1;
+    EXPECT_NEAR(got, c.want, (c.decays ? 5e-6 : 1e-10) * c.want) << c.rows << " x " << c.cols << " error " << got / c.want - 1;
   }
 }
 
