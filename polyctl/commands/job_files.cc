@@ -23,7 +23,7 @@ namespace {
 // ---- validate
 
 struct ValidateOptions {
-  JobSource source;
+  FileSource source;
   bool offline = false;
 };
 
@@ -77,7 +77,7 @@ absl::StatusOr<ExitCode> RunExplain(Cli& cli, const ExplainOptions& options) {
 // ---- params
 
 struct ParamsOptions {
-  JobSource source;
+  FileSource source;
   OutputOptions output;
 };
 
@@ -138,12 +138,12 @@ void AddValidate(CLI::App& root, Cli& cli) {
                                  "  polyctl validate job.yaml --offline\n",
                                  [&cli, options] { return RunValidate(cli, *options); });
   command->group(kFileCommands);
-  AddJobSource(*command, options->source);
+  AddFileSource(*command, options->source);
   command->add_flag("--offline", options->offline, "do not ask the coordinator");
 }
 
 void AddRender(CLI::App& root, Cli& cli) {
-  auto source = std::make_shared<JobSource>();
+  auto source = std::make_shared<FileSource>();
   CLI::App* command = AddCommand(root, cli, "render", "print a job file with every default and every --set filled in",
                                  "  polyctl render job.yaml\n"
                                  "  polyctl render job.yaml --set spec.train.seed=2 > seed-2.yaml\n",
@@ -153,7 +153,7 @@ void AddRender(CLI::App& root, Cli& cli) {
                                    return ExitCode::kOk;
                                  });
   command->group(kFileCommands);
-  AddJobSource(*command, *source);
+  AddFileSource(*command, *source);
 }
 
 void AddExplain(CLI::App& root, Cli& cli) {
@@ -174,7 +174,7 @@ void AddParams(CLI::App& root, Cli& cli) {
                                  "  polyctl params job.yaml --set spec.model.activation.kind=swiglu -o json\n",
                                  [&cli, options] { return RunParams(cli, *options); });
   command->group(kFileCommands);
-  AddJobSource(*command, options->source);
+  AddFileSource(*command, options->source);
   AddOutputFlags(*command, options->output, "table|json|yaml");
 }
 
