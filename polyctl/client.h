@@ -65,7 +65,8 @@ class Client {
   absl::StatusOr<v1::AblationComparison> CompareAblation(const v1::CompareAblationRequest& request) const;
   // Gives the ablation and those of its jobs that changed, first all of them, until `on_update` returns false or the ablation is final.
   // Opens a broken stream again as Watch does; all jobs come again then.
-  absl::Status WatchAblation(const std::string& ablation, const std::function<bool(const v1::WatchAblationResponse&)>& on_update) const;
+  absl::Status WatchAblation(const std::string& ablation,
+                             const std::function<bool(const v1::WatchAblationResponse&)>& on_update) const;
 
   // Lines in order. With request.follow until the job has ended; a broken stream is opened again without repeating a line.
   absl::Status Logs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line) const;

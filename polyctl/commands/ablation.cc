@@ -1,4 +1,6 @@
 // ablation submit, ls, get, pause, resume, cancel, add-arm; `ablation watch` is in ablation_watch.cc.
+#include "common/spec/ablation.h"
+
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -6,7 +8,6 @@
 #include <CLI/CLI.hpp>
 
 #include "common/ids.h"
-#include "common/spec/ablation.h"
 #include "common/status.h"
 #include "polyctl/commands/ablation_watch.h"
 #include "polyctl/commands/commands.h"
@@ -134,8 +135,8 @@ absl::StatusOr<ExitCode> SayWhatChanged(Cli& cli, const absl::StatusOr<v1::Ablat
 
 using Change = absl::StatusOr<v1::Ablation> (Client::*)(const std::string&) const;
 
-CLI::App* AddChange(CLI::App& group, Cli& cli, const std::string& name, const std::string& help, const std::string& examples, Change change,
-                    const std::string& done) {
+CLI::App* AddChange(CLI::App& group, Cli& cli, const std::string& name, const std::string& help, const std::string& examples,
+                    Change change, const std::string& done) {
   auto ablation = std::make_shared<std::string>();
   CLI::App* command = AddCommand(group, cli, name, help, examples, [&cli, ablation, change, done]() -> absl::StatusOr<ExitCode> {
     POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
@@ -169,11 +170,12 @@ absl::StatusOr<ExitCode> RunAddArm(Cli& cli, const AddArmOptions& options) {
 
 void AddSubmitTo(CLI::App& group, Cli& cli) {
   auto options = std::make_shared<SubmitOptions>();
-  CLI::App* command = AddCommand(group, cli, "submit", "submit an ablation file; prints the ablation's id",
-                                 "  polyctl ablation submit study.yaml --dry-run\n"
-                                 "  polyctl ablation submit study.yaml --set spec.budget.tokens=4M --watch\n"
-                                 "  id=$(polyctl ablation submit study.yaml) && polyctl ablation watch $id && polyctl report $id --out report\n",
-                                 [&cli, options] { return RunSubmit(cli, *options); });
+  CLI::App* command =
+      AddCommand(group, cli, "submit", "submit an ablation file; prints the ablation's id",
+                 "  polyctl ablation submit study.yaml --dry-run\n"
+                 "  polyctl ablation submit study.yaml --set spec.budget.tokens=4M --watch\n"
+                 "  id=$(polyctl ablation submit study.yaml) && polyctl ablation watch $id && polyctl report $id --out report\n",
+                 [&cli, options] { return RunSubmit(cli, *options); });
   AddFileSource(*command, options->source, "ablation file", "spec.budget.tokens=1M");
   command->add_flag("--dry-run", options->dry_run, "only print the arms: what differs, parameters, FLOPs, runs");
   command->add_flag("--watch", options->watch, "go on as `polyctl ablation watch`");
@@ -208,7 +210,8 @@ void AddArmTo(CLI::App& group, Cli& cli) {
                                  [&cli, options] { return RunAddArm(cli, *options); });
   AddAblation(*command, options->ablation);
   command->add_option("name", options->arm, "name of the arm")->type_name("NAME")->required();
-  AddRepeated(*command, "--set", options->edits, "what differs from the base, for example model.activation.kind=gelu; may be repeated")
+  AddRepeated(*command, "--set", options->edits,
+              "what differs from the base, for example model.activation.kind=gelu; may be repeated")
       ->type_name("PATH=VALUE");
 }
 
@@ -223,7 +226,8 @@ void AddAblationCommands(CLI::App& root, Cli& cli) {
   AddAblationWatch(*group, cli);
   AddChange(*group, cli, "pause", "runs save a checkpoint and give their slots back; nothing starts until resume",
             "  polyctl ablation pause activations\n", &Client::PauseAblation, "being paused");
-  AddChange(*group, cli, "resume", "go on after a pause", "  polyctl ablation resume activations\n", &Client::ResumeAblation, "goes on");
+  AddChange(*group, cli, "resume", "go on after a pause", "  polyctl ablation resume activations\n", &Client::ResumeAblation,
+            "goes on");
   AddChange(*group, cli, "cancel", "stop all its runs for good; their checkpoints and figures stay",
             "  polyctl ablation cancel activations\n", &Client::CancelAblation, "being cancelled");
   AddArmTo(*group, cli);

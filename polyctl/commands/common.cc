@@ -21,7 +21,8 @@ void AddFileSource(CLI::App& command, FileSource& source, const std::string& wha
 
 void AddRequestId(CLI::App& command, std::string& request_id, const std::string& what) {
   command
-      .add_option("--request-id", request_id, absl::StrCat("the same id with the same file makes one ", what, " only (default: a new UUID)"))
+      .add_option("--request-id", request_id,
+                  absl::StrCat("the same id with the same file makes one ", what, " only (default: a new UUID)"))
       ->type_name("ID");
 }
 
@@ -74,6 +75,10 @@ absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const std:
   std::set<std::string> seen;
   std::erase_if(chosen, [&](const v1::Job& job) { return !seen.insert(job.id()).second; });
   return chosen;
+}
+
+bool IsNoAblation(const absl::Status& error) {
+  return absl::IsNotFound(error) || absl::IsUnimplemented(error);
 }
 
 std::vector<std::string> IdsOf(const std::vector<v1::Job>& jobs) {

@@ -48,6 +48,10 @@ absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const std:
 // All jobs that pass the filter, oldest first.
 absl::StatusOr<std::vector<v1::Job>> ListOldestFirst(const Client& client, const v1::ListJobsRequest& filter);
 
+// The error of a call that asked for an ablation by a name that may be a job's: is it that there is no such ablation? A coordinator that
+// knows no ablations has none.
+bool IsNoAblation(const absl::Status& error);
+
 std::vector<std::string> IdsOf(const std::vector<v1::Job>& jobs);
 
 // Until every job (by id) is final. `on_change` gets each job first and after each change. DEADLINE_EXCEEDED: the time was over.

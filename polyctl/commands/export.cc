@@ -70,11 +70,11 @@ absl::StatusOr<std::vector<std::string>> MetricsOf(const Client& client, const R
 std::string LineOf(const Run& run, const std::string& metric, const v1::SeriesPoint& point, bool csv) {
   const std::string time = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromUnixMillis(point.time_ms()), absl::UTCTimeZone());
   if (csv) {
-    return CsvLine({run.job, run.arm, absl::StrCat(run.seed), absl::StrCat(point.step()), absl::StrCat(point.tokens()), time, metric,
-                    CsvNumber(point.value())});
+    return CsvLine({run.job, run.arm, absl::StrCat(run.seed), absl::StrCat(point.step()), absl::StrCat(point.tokens()), time,
+                    metric, CsvNumber(point.value())});
   }
-  nlohmann::ordered_json json = {{"run", run.job},         {"arm", run.arm},   {"seed", run.seed},     {"step", point.step()},
-                                 {"tokens", point.tokens()}, {"time", time}, {"metric", metric}, {"value", point.value()}};
+  nlohmann::ordered_json json = {{"run", run.job},           {"arm", run.arm}, {"seed", run.seed}, {"step", point.step()},
+                                 {"tokens", point.tokens()}, {"time", time},   {"metric", metric}, {"value", point.value()}};
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";  // not finite: null
 }
 
@@ -106,7 +106,9 @@ absl::Status Export(const Client& client, const Options& options, const Sink& si
   if (csv) POLYMOE_RETURN_IF_ERROR(sink(CsvLine({"run", "arm", "seed", "step", "tokens", "time", "metric", "value"})));
   for (const Run& run : runs) {
     std::vector<std::string> metrics = options.metrics;
-    if (metrics.empty()) POLYMOE_ASSIGN_OR_RETURN(metrics, MetricsOf(client, run));
+    if (metrics.empty()) {
+      POLYMOE_ASSIGN_OR_RETURN(metrics, MetricsOf(client, run));
+    }
     for (const std::string& metric : metrics) POLYMOE_RETURN_IF_ERROR(ExportMetric(client, run, metric, csv, sink));
   }
   return absl::OkStatus();
@@ -149,10 +151,16 @@ void AddExport(CLI::App& root, Cli& cli) {
                                  "  polyctl export moe-polynorm --metric loss --format jsonl | head\n",
                                  [&cli, options] { return RunExport(cli, *options); });
   command->group(kAblationCommands);
-  command->add_option("names", options->names, "ablations (all their runs) and jobs, by id or name")->type_name("ABLATION/JOB")->required();
+  command->add_option("names", options->names, "ablations (all their runs) and jobs, by id or name")
+      ->type_name("ABLATION/JOB")
+      ->required();
   AddRepeated(*command, "--metric", options->metrics, "only this metric; may be repeated")->type_name("NAME");
-  command->add_option("--format", options->format, "form of a point")->type_name(kFormats)->check(OneOf(kFormats))->default_str("csv");
-  command->add_option("--out", options->out, "file to write; it is there when all of it is (default: standard output)")->type_name("FILE");
+  command->add_option("--format", options->format, "form of a point")
+      ->type_name(kFormats)
+      ->check(OneOf(kFormats))
+      ->default_str("csv");
+  command->add_option("--out", options->out, "file to write; it is there when all of it is (default: standard output)")
+      ->type_name("FILE");
 }
 
 }  // namespace polymoe::polyctl

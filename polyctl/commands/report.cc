@@ -1,4 +1,6 @@
 // report: a comparison as a folder that can be handed on.
+#include "polyctl/render/report.h"
+
 #include <memory>
 #include <utility>
 
@@ -11,7 +13,6 @@
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"
 #include "polyctl/render/csv.h"
-#include "polyctl/render/report.h"
 
 namespace polymoe::polyctl {
 namespace {

@@ -64,8 +64,8 @@ std::string DrawTable(std::vector<v1::Job> jobs, const std::map<std::string, std
   const size_t room = console.height > 4 ? static_cast<size_t>(console.height) - 3 : 1;
   const size_t hidden = console.height > 0 && jobs.size() > room ? jobs.size() - room : 0;
   jobs.resize(jobs.size() - hidden);
-  std::string text =
-      RenderTable(WatchTable(jobs, curves, console.clock.Now(), console.width), {.colour = console.colour, .utf8 = console.utf8, .width = console.width});
+  std::string text = RenderTable(WatchTable(jobs, curves, console.clock.Now(), console.width),
+                                 {.colour = console.colour, .utf8 = console.utf8, .width = console.width});
   if (hidden > 0) absl::StrAppend(&text, "and ", hidden, " more\n");
   return text;
 }

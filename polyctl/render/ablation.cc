@@ -37,17 +37,19 @@ std::string TimeLeft(const v1::Ablation& ablation) {
   const v1::AblationProgress& progress = ablation.progress();
   if (ablation.state() != v1::ABLATION_STATE_ACTIVE || progress.tokens_per_second() <= 0) return "";
   if (progress.tokens() >= progress.tokens_target()) return "";
-  return ShortDuration(absl::Seconds(static_cast<double>(progress.tokens_target() - progress.tokens()) / progress.tokens_per_second()));
+  return ShortDuration(
+      absl::Seconds(static_cast<double>(progress.tokens_target() - progress.tokens()) / progress.tokens_per_second()));
 }
 
 std::string ProgressText(const v1::Ablation& ablation) {
   const v1::AblationProgress& progress = ablation.progress();
   const std::string left = TimeLeft(ablation);
-  return absl::StrCat(FormatShare(ProgressOf(ablation)), "  ", FormatCount(static_cast<double>(progress.tokens())), "/",
-                      FormatCount(static_cast<double>(progress.tokens_target())), " tokens, ", progress.ended(), "/", progress.runs(), " runs ended, ",
-                      progress.running(), " running",
-                      progress.tokens_per_second() > 0 ? absl::StrCat(", ", FormatCount(progress.tokens_per_second()), " tokens/s") : "",
-                      left.empty() ? "" : absl::StrCat(", about ", left, " left"));
+  return absl::StrCat(
+      FormatShare(ProgressOf(ablation)), "  ", FormatCount(static_cast<double>(progress.tokens())), "/",
+      FormatCount(static_cast<double>(progress.tokens_target())), " tokens, ", progress.ended(), "/", progress.runs(),
+      " runs ended, ", progress.running(), " running",
+      progress.tokens_per_second() > 0 ? absl::StrCat(", ", FormatCount(progress.tokens_per_second()), " tokens/s") : "",
+      left.empty() ? "" : absl::StrCat(", about ", left, " left"));
 }
 
 std::string StateText(const v1::Ablation& ablation) {
@@ -75,7 +77,8 @@ const v1::Job& JobOf(const v1::AblationRun& run, const JobsById& jobs) {
 Cell RunCell(const v1::AblationRun& run, const JobsById& jobs) {
   const v1::Job& job = JobOf(run, jobs);
   if (!run.stopped().empty() && IsFinal(job.state())) return {"stopped", Style::kYellow};
-  if (job.state() == v1::JOB_STATE_PENDING && (job.held() || job.waiting().reason() == v1::WAIT_REASON_HELD)) return {"held", Style::kDim};
+  if (job.state() == v1::JOB_STATE_PENDING && (job.held() || job.waiting().reason() == v1::WAIT_REASON_HELD))
+    return {"held", Style::kDim};
   if (job.state() == v1::JOB_STATE_SUCCEEDED) return {"done", StateStyle(job.state())};
   std::string text = StateName(job.state());
   if (!IsFinal(job.state()) && job.progress().tokens() > 0) absl::StrAppend(&text, " ", FormatShare(ProgressShare(job.progress())));
@@ -184,7 +187,9 @@ bool IsFinal(v1::AblationState state) {
 }
 
 std::string DryRunPage(const v1::AblationFile& file, const std::vector<DryArm>& arms, const TableOptions& options) {
-  Table table{{{"ARM"}, {"FFN", kRight}, {"PARAMS", kRight}, {"ACTIVE", kRight}, {"FLOP/TOKEN", kRight}, {"RUNS", kRight}, {"DIFFERS IN"}}, {}};
+  Table table{
+      {{"ARM"}, {"FFN", kRight}, {"PARAMS", kRight}, {"ACTIVE", kRight}, {"FLOP/TOKEN", kRight}, {"RUNS", kRight}, {"DIFFERS IN"}},
+      {}};
   std::vector<const v1::JobSpec*> specs;
   size_t baseline = 0;
   for (const DryArm& arm : arms) {
@@ -199,12 +204,14 @@ std::string DryRunPage(const v1::AblationFile& file, const std::vector<DryArm>& 
     const ModelShape shape = ComputeShape(model, arms[i].spec.data().sequence_length());
     flops += shape.flops_per_token * tokens * file.spec().seeds_size();
     table.rows.push_back({absl::StrCat(arms[i].name, i == baseline ? " (baseline)" : ""), absl::StrCat(FfnWidth(model)),
-                          FormatCount(static_cast<double>(shape.total)), FormatCount(static_cast<double>(shape.active)), FormatCount(shape.flops_per_token),
-                          absl::StrCat(file.spec().seeds_size()), DeltaOf(differences, i, baseline)});
+                          FormatCount(static_cast<double>(shape.total)), FormatCount(static_cast<double>(shape.active)),
+                          FormatCount(shape.flops_per_token), absl::StrCat(file.spec().seeds_size()),
+                          DeltaOf(differences, i, baseline)});
   }
   const double runs = static_cast<double>(arms.size()) * file.spec().seeds_size();
-  return absl::StrCat(RenderTable(table, options), "\n", arms.size(), " arms x ", file.spec().seeds_size(), " seeds = ", runs, " runs of ",
-                      FormatCount(tokens), " tokens: ", FormatCount(runs * tokens), " tokens, ", FormatCount(flops), " FLOP in all\n");
+  return absl::StrCat(RenderTable(table, options), "\n", arms.size(), " arms x ", file.spec().seeds_size(), " seeds = ", runs,
+                      " runs of ", FormatCount(tokens), " tokens: ", FormatCount(runs * tokens), " tokens, ", FormatCount(flops),
+                      " FLOP in all\n");
 }
 
 Table AblationsTable(const std::vector<v1::Ablation>& ablations, absl::Time now) {
@@ -238,7 +245,8 @@ std::string AblationPage(const v1::Ablation& ablation, const JobsById& jobs, abs
   std::string text;
   const auto row = [&](absl::string_view label, absl::string_view value, Style style = Style::kPlain) {
     const std::string shown = options.utf8 ? Printable(value) : ToAscii(Printable(value));
-    absl::StrAppend(&text, Paint(absl::StrFormat("%-12s", label), Style::kDim, options.colour), Paint(shown, style, options.colour), "\n");
+    absl::StrAppend(&text, Paint(absl::StrFormat("%-12s", label), Style::kDim, options.colour), Paint(shown, style, options.colour),
+                    "\n");
   };
   row("Ablation", ablation.id(), Style::kBold);
   row("State", StateText(ablation), StateStyle(ablation.state()));
@@ -246,7 +254,9 @@ std::string AblationPage(const v1::Ablation& ablation, const JobsById& jobs, abs
   if (ablation.finished_ms() != 0) row("Finished", FormatTime(ablation.finished_ms()));
   row("Baseline", spec.baseline());
   row("Budget", absl::StrCat(FormatCount(static_cast<double>(spec.budget().tokens())), " tokens a run",
-                             spec.budget().has_parallel_slots() ? absl::StrCat(", at most ", spec.budget().parallel_slots(), " slots at a time") : ""));
+                             spec.budget().has_parallel_slots()
+                                 ? absl::StrCat(", at most ", spec.budget().parallel_slots(), " slots at a time")
+                                 : ""));
   row("Progress", absl::StrCat(ProgressBar(ProgressOf(ablation), 20), " ", ProgressText(ablation)));
   if (const std::string note = WaitNote(ablation, jobs, now); !note.empty() && !IsFinal(ablation.state())) row("Next waits", note);
   absl::StrAppend(&text, "\n", RenderTable(MatrixTable(ablation, jobs), options));
@@ -262,7 +272,13 @@ std::string AblationPage(const v1::Ablation& ablation, const JobsById& jobs, abs
 std::string AblationScreen(const v1::Ablation& ablation, const JobsById& jobs, const v1::AblationComparison& comparison, int height,
                            const TableOptions& options) {
   const std::string metric = MainMetric(comparison);
-  Table table{{{"ARM"}, {"SEEDS"}, {"%", kRight}, {absl::AsciiStrToUpper(metric), kRight}, {"DIFFERENCE", kRight}, {"AT", kRight}, {"VERDICT SO FAR"}},
+  Table table{{{"ARM"},
+               {"SEEDS"},
+               {"%", kRight},
+               {absl::AsciiStrToUpper(metric), kRight},
+               {"DIFFERENCE", kRight},
+               {"AT", kRight},
+               {"VERDICT SO FAR"}},
               {}};
   for (const auto& [arm, runs] : ByArm(ablation)) {
     const v1::ArmCurve* curve = FindCurve(comparison, arm, metric);
@@ -270,10 +286,7 @@ std::string AblationScreen(const v1::Ablation& ablation, const JobsById& jobs, c
     std::string signs;
     for (const v1::AblationRun* run : runs) signs += Sign(*run, jobs);
     const bool compared = point != nullptr && point->pairs() > 0 && arm != comparison.baseline();
-    table.rows.push_back({arm,
-                          signs,
-                          FormatShare(ArmShare(runs, jobs)),
-                          point == nullptr ? "-" : FormatLoss(point->mean()),
+    table.rows.push_back({arm, signs, FormatShare(ArmShare(runs, jobs)), point == nullptr ? "-" : FormatLoss(point->mean()),
                           compared ? absl::StrFormat("%+.4f", point->difference()) : "-",
                           point == nullptr ? "-" : FormatCount(static_cast<double>(point->tokens())),
                           point == nullptr ? Cell("-") : Cell(VerdictName(curve->verdict()), VerdictStyle(curve->verdict()))});
@@ -287,8 +300,9 @@ std::string AblationScreen(const v1::Ablation& ablation, const JobsById& jobs, c
   };
   const std::string bar = absl::StrCat(ProgressBar(ProgressOf(ablation), 20), " ", ProgressText(ablation));
   return absl::StrCat(Paint(fit(ablation.id()), Style::kBold, options.colour), "  ",
-                      Paint(StateText(ablation), StateStyle(ablation.state()), options.colour), "\n", fit(bar), "\n", RenderTable(table, options),
-                      hidden > 0 ? absl::StrCat("and ", hidden, " more\n") : "", Paint(fit(kSigns), Style::kDim, options.colour), "\n");
+                      Paint(StateText(ablation), StateStyle(ablation.state()), options.colour), "\n", fit(bar), "\n",
+                      RenderTable(table, options), hidden > 0 ? absl::StrCat("and ", hidden, " more\n") : "",
+                      Paint(fit(kSigns), Style::kDim, options.colour), "\n");
 }
 
 std::string AblationLine(const v1::Ablation& ablation) {

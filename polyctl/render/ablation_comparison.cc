@@ -34,9 +34,10 @@ std::string RenderAblationComparison(const v1::AblationComparison& comparison, c
     text += Section(title, VerdictTable(comparison, metric), options);
     absl::StrAppend(&text, "\n", DrawChart(delta ? DeltaChart(comparison, metric) : LossChart(comparison, metric), chart_options));
   }
-  text += Section(absl::StrCat("How soon they reach the final ", MainMetric(comparison), " of ", comparison.baseline()), ReachTable(comparison),
-                  options);
-  text += Section(absl::StrCat("Validation sets: loss of ", comparison.baseline(), ", and the difference to it"), DomainTable(comparison), options);
+  text += Section(absl::StrCat("How soon they reach the final ", MainMetric(comparison), " of ", comparison.baseline()),
+                  ReachTable(comparison), options);
+  text += Section(absl::StrCat("Validation sets: loss of ", comparison.baseline(), ", and the difference to it"),
+                  DomainTable(comparison), options);
   text += Section("The arms", ArmsTable(comparison), options);
   text += Section("What differs in their configuration", ConfigTable(comparison), options);
   return text.substr(text.find_first_not_of('\n'));

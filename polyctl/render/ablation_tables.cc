@@ -98,7 +98,8 @@ std::string VerdictTokens(const v1::AblationComparison& comparison, const std::s
     if (const v1::ArmPoint* point = FinalPoint(FindCurve(comparison, arm.name(), metric))) tokens.insert(point->tokens());
   }
   if (tokens.empty()) return "no values yet";
-  const std::string least = FormatCount(static_cast<double>(*tokens.begin())), most = FormatCount(static_cast<double>(*tokens.rbegin()));
+  const std::string least = FormatCount(static_cast<double>(*tokens.begin())),
+                    most = FormatCount(static_cast<double>(*tokens.rbegin()));
   return least == most ? absl::StrCat("at ", most, " tokens") : absl::StrCat("at ", least, " to ", most, " tokens");
 }
 
@@ -123,21 +124,31 @@ Table VerdictTable(const v1::AblationComparison& comparison, const std::string& 
 }
 
 Table ReachTable(const v1::AblationComparison& comparison) {
-  Table table{{{"ARM"}, {"BITS/BYTE", kRight}, {"BASELINE'S LOSS AT", kRight}, {"SPEED-UP", kRight}, {"TOKENS/S", kRight}, {"RUNS ENDED"}}, {}};
+  Table table{
+      {{"ARM"}, {"BITS/BYTE", kRight}, {"BASELINE'S LOSS AT", kRight}, {"SPEED-UP", kRight}, {"TOKENS/S", kRight}, {"RUNS ENDED"}},
+      {}};
   for (const v1::ArmSummary& arm : comparison.arms()) {
     const v1::ArmCurve* curve = FindCurve(comparison, arm.name(), MainMetric(comparison));
     const bool known = FinalPoint(curve) != nullptr && arm.name() != comparison.baseline();
     const bool reached = known && curve->tokens_to_baseline() > 0;
     table.rows.push_back({ArmCell(comparison, arm.name()), BitsPerByte(comparison, arm.name()),
-                          reached ? FormatCount(static_cast<double>(curve->tokens_to_baseline())) : known ? "not reached" : "-",
+                          reached ? FormatCount(static_cast<double>(curve->tokens_to_baseline()))
+                          : known ? "not reached"
+                                  : "-",
                           reached ? absl::StrFormat("%.2f×", curve->speed_up()) : "-", Count(arm.tokens_per_second()), Runs(arm)});
   }
   return table;
 }
 
 Table ArmsTable(const v1::AblationComparison& comparison) {
-  Table table{
-      {{"ARM"}, {"ACTIVATION"}, {"FFN", kRight}, {"PARAMETERS", kRight}, {"ACTIVE", kRight}, {"FLOP/TOKEN", kRight}, {"TOKENS", kRight}}, {}};
+  Table table{{{"ARM"},
+               {"ACTIVATION"},
+               {"FFN", kRight},
+               {"PARAMETERS", kRight},
+               {"ACTIVE", kRight},
+               {"FLOP/TOKEN", kRight},
+               {"TOKENS", kRight}},
+              {}};
   for (const v1::ArmSummary& arm : comparison.arms()) {
     table.rows.push_back({ArmCell(comparison, arm.name()), arm.activation(), absl::StrCat(arm.ffn()),
                           Count(static_cast<double>(arm.parameters())), Count(static_cast<double>(arm.active_parameters())),
@@ -169,8 +180,9 @@ Table DomainTable(const v1::AblationComparison& comparison) {
       } else if (point->pairs() == 0) {
         row.push_back("-");
       } else {
-        row.push_back({absl::StrCat(absl::StrFormat("%+.4f", point->difference()), seen ? " " : "", seen ? VerdictName(verdict) : ""),
-                       VerdictStyle(verdict)});
+        row.push_back(
+            {absl::StrCat(absl::StrFormat("%+.4f", point->difference()), seen ? " " : "", seen ? VerdictName(verdict) : ""),
+             VerdictStyle(verdict)});
       }
     }
     table.rows.push_back(std::move(row));

@@ -45,7 +45,8 @@ class Canvas {
     for (int column = 0; column < columns_;) {
       const size_t line = cells_[row * columns_ + column].line;
       std::string run;
-      for (; column < columns_ && cells_[row * columns_ + column].line == line; ++column) run += Glyph(cells_[row * columns_ + column]);
+      for (; column < columns_ && cells_[row * columns_ + column].line == line; ++column)
+        run += Glyph(cells_[row * columns_ + column]);
       text += line == kNone ? run : Paint(run, StyleOf(lines[line]), colour);
     }
     return text;
@@ -64,7 +65,8 @@ class Canvas {
     if (cell.dots == 0) return " ";
     if (!utf8_) return cell.line == kNone ? "." : std::string(1, Letter(cell.line));
     const uint32_t code = 0x2800 + cell.dots;
-    return {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3f)), static_cast<char>(0x80 | (code & 0x3f))};
+    return {static_cast<char>(0xe0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3f)),
+            static_cast<char>(0x80 | (code & 0x3f))};
   }
 
   int columns_, rows_;
@@ -85,7 +87,8 @@ void DrawCurve(Canvas& canvas, const ChartLine& line, size_t index, Range tokens
   for (size_t i = 0; i < line.points.size(); ++i) {
     const ChartPoint& to = line.points[i];
     const ChartPoint& from = i > 0 ? line.points[i - 1] : to;
-    const int first = static_cast<int>(std::lround(column_of(from.tokens))), last = static_cast<int>(std::lround(column_of(to.tokens)));
+    const int first = static_cast<int>(std::lround(column_of(from.tokens))),
+              last = static_cast<int>(std::lround(column_of(to.tokens)));
     for (int x = i > 0 ? first + 1 : first; x <= last; ++x) {
       const double share = last > first ? static_cast<double>(x - first) / (last - first) : 1;
       const int y = HeightOf(from.value + share * (to.value - from.value), values, canvas.height());
@@ -195,11 +198,13 @@ std::string DrawChart(const Chart& chart, const TerminalOptions& options) {
     std::string line = absl::StrCat(std::string(margin - number.size() + 1, ' '), number,
                                     number.empty() ? (options.utf8 ? "│" : "|") : (options.utf8 ? "┤" : "+"),
                                     canvas.Row(row, chart.lines, options.colour));
-    if (const auto mark = marks.find(row); mark != marks.end()) absl::StrAppend(&line, " ", PaintMarks(mark->second, chart, options.colour));
+    if (const auto mark = marks.find(row); mark != marks.end())
+      absl::StrAppend(&line, " ", PaintMarks(mark->second, chart, options.colour));
     absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
   }
   const auto [axis, numbers] = TokenAxis(tokens, columns, options.utf8);
-  absl::StrAppend(&text, std::string(margin + 1, ' '), options.utf8 ? "└" : "+", axis, "\n", std::string(margin + 2, ' '), numbers, "\n");
+  absl::StrAppend(&text, std::string(margin + 1, ' '), options.utf8 ? "└" : "+", axis, "\n", std::string(margin + 2, ' '), numbers,
+                  "\n");
   return text + Legend(chart, options, static_cast<int>(margin) + 2);
 }
 

@@ -100,7 +100,7 @@ Range TokenRange(const Chart& chart) {
 }
 
 Range ValueRange(const Chart& chart) {
-  const double from = TokenRange(chart).high / 5;
+  const double from = TokenRange(chart).high / 3;
   Range values{kInfinity, -kInfinity}, bands = values;
   if (chart.difference) Widen(values, 0);
   for (const ChartLine& line : chart.lines) {

@@ -24,8 +24,8 @@ struct ChartLine {
 };
 
 struct Chart {
-  std::string title;       // "val_loss", "val_loss, difference to relu"
-  bool difference = false; // 0 is the baseline and belongs into the picture
+  std::string title;        // "val_loss", "val_loss, difference to relu"
+  bool difference = false;  // 0 is the baseline and belongs into the picture
   std::vector<ChartLine> lines;
 };
 
@@ -43,7 +43,7 @@ size_t ColourOf(const v1::AblationComparison& comparison, const std::string& arm
 
 // From 0 to the last token count.
 Range TokenRange(const Chart& chart);
-// What the vertical axis shows: the curves from a fifth of the tokens on. What is before that is so high that nothing else could be told
+// What the vertical axis shows: the curves from a third of the tokens on. What is before that is so high that nothing else could be told
 // apart; it leaves the picture at the top. A wide interval of a difference is cut too, at twice the extent of the differences.
 Range ValueRange(const Chart& chart);
 

@@ -52,13 +52,15 @@ std::vector<v1::ConfigDifference> DiffSpecs(const std::vector<const v1::JobSpec*
     v1::ConfigDifference difference;
     difference.set_path(path);
     for (Values& values : all) difference.add_values(values[path]);
-    const bool same = std::all_of(difference.values().begin(), difference.values().end(), [&](const auto& value) { return value == first; });
+    const bool same =
+        std::all_of(difference.values().begin(), difference.values().end(), [&](const auto& value) { return value == first; });
     if (!same) differences.push_back(std::move(difference));
   }
   return differences;
 }
 
-Table DifferencesTable(const std::string& header, const std::vector<Cell>& names, const std::vector<v1::ConfigDifference>& differences) {
+Table DifferencesTable(const std::string& header, const std::vector<Cell>& names,
+                       const std::vector<v1::ConfigDifference>& differences) {
   if (differences.empty()) return {};
   Table table{{{header}}, {}};
   for (const v1::ConfigDifference& difference : differences) table.columns.push_back({difference.path()});

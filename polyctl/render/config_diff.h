@@ -16,7 +16,8 @@ namespace polymoe::polyctl {
 std::vector<v1::ConfigDifference> DiffSpecs(const std::vector<const v1::JobSpec*>& specs);
 
 // A row a name, a column a field; no rows when nothing differs. `header` is the one of the names.
-Table DifferencesTable(const std::string& header, const std::vector<Cell>& names, const std::vector<v1::ConfigDifference>& differences);
+Table DifferencesTable(const std::string& header, const std::vector<Cell>& names,
+                       const std::vector<v1::ConfigDifference>& differences);
 
 }  // namespace polymoe::polyctl
 

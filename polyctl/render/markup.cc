@@ -30,7 +30,8 @@ std::string HtmlTable(const Table& table, absl::string_view caption) {
   std::string html = absl::StrCat("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"", EscapeHtml(caption),
                                   "\"><table><caption>", EscapeHtml(caption), "</caption>\n<thead><tr>");
   for (const Column& column : table.columns) {
-    absl::StrAppend(&html, "<th scope=\"col\"", column.align == Align::kRight ? " class=\"n\"" : "", ">", EscapeHtml(column.header), "</th>");
+    absl::StrAppend(&html, "<th scope=\"col\"", column.align == Align::kRight ? " class=\"n\"" : "", ">", EscapeHtml(column.header),
+                    "</th>");
   }
   html += "</tr></thead>\n<tbody>\n";
   for (const auto& row : table.rows) {

@@ -43,21 +43,27 @@ std::string WhatWasCompared(const Report& report) {
   const v1::AblationSpec& spec = report.ablation.file().spec();
   const v1::AblationProgress& progress = report.ablation.progress();
   const uint32_t runs = progress.runs() > 0 ? progress.runs() : static_cast<uint32_t>(report.ablation.runs_size());
-  return absl::StrCat(report.comparison.arms_size(), " arms with ", spec.seeds_size(), " seeds each (", absl::StrJoin(spec.seeds(), ", "),
-                      "), ", FormatCount(static_cast<double>(spec.budget().tokens())), " training tokens a run. The baseline is ",
-                      report.comparison.baseline(), ". ", progress.ended(), " of ", runs, " runs have ended; the ablation is ",
-                      StateName(report.ablation.state()), ".");
+  return absl::StrCat(report.comparison.arms_size(), " arms with ", spec.seeds_size(), " seeds each (",
+                      absl::StrJoin(spec.seeds(), ", "), "), ", FormatCount(static_cast<double>(spec.budget().tokens())),
+                      " training tokens a run. The baseline is ", report.comparison.baseline(), ". ", progress.ended(), " of ",
+                      runs, " runs have ended; the ablation is ", StateName(report.ablation.state()), ".");
 }
 
 std::string HowItWasCompared(const Report& report) {
   return absl::StrCat(
-      "All arms are compared at equal tokens, never at equal steps or time. Runs of one seed see the same data in the same order in every "
-      "arm, so each is compared with the baseline's run of the same seed: the difference is the mean over these pairs, the interval is "
-      "Student's t on the paired differences (95%). SD is the deviation of the single runs of an arm (n - 1). An arm is called better or "
-      "worse only if the p-value of the two-sided paired t-test, adjusted over the arms by Holm's method, is below 0.05; everything else is "
-      "\"no difference seen\", and fewer than two pairs are \"too few seeds\". That no difference was seen does not show that there is none. ",
+      "All arms are compared at equal tokens, never at equal steps or time. Runs of one seed see the same data in the same order "
+      "in every "
+      "arm, so each is compared with the baseline's run of the same seed: the difference is the mean over these pairs, the "
+      "interval is "
+      "Student's t on the paired differences (95%). SD is the deviation of the single runs of an arm (n - 1). An arm is called "
+      "better or "
+      "worse only if the p-value of the two-sided paired t-test, adjusted over the arms by Holm's method, is below 0.05; "
+      "everything else is "
+      "\"no difference seen\", and fewer than two pairs are \"too few seeds\". That no difference was seen does not show that "
+      "there is none. ",
       Matched(report.ablation.file().spec().match()),
-      "val_loss is the mean over the validation sets, in nats a token; the loss at a milestone is the mean of the steps since the one before. "
+      "val_loss is the mean over the validation sets, in nats a token; the loss at a milestone is the mean of the steps since the "
+      "one before. "
       "Speed-up is the baseline's tokens divided by those at which the arm's mean curve first reaches the baseline's final loss.");
 }
 
@@ -72,20 +78,21 @@ std::string Conclusion(const Report& report) {
   if (!none.empty()) sentences.push_back(absl::StrCat("No difference to ", baseline, " was seen: ", none, "."));
   if (!few.empty()) sentences.push_back(absl::StrCat("Too few seeds to say anything: ", few, "."));
   if (sentences.empty()) return "There is nothing to compare yet.";
-  return absl::StrCat(absl::StrJoin(sentences, " "), " (", MainMetric(comparison), " ", VerdictTokens(comparison, MainMetric(comparison)),
-                      ")");
+  return absl::StrCat(absl::StrJoin(sentences, " "), " (", MainMetric(comparison), " ",
+                      VerdictTokens(comparison, MainMetric(comparison)), ")");
 }
 
 std::string MarkdownReport(const Report& report) {
   const v1::AblationComparison& comparison = report.comparison;
   std::string text = absl::StrCat("# ", EscapeHtml(Printable(comparison.name())), "\n\n", EscapeHtml(Conclusion(report)), "\n\n",
-                                  EscapeHtml(WhatWasCompared(report)), " Made from ", EscapeHtml(Printable(comparison.ablation())), " on ",
-                                  FormatTime(absl::ToUnixMillis(report.made)), ".\n");
+                                  EscapeHtml(WhatWasCompared(report)), " Made from ", EscapeHtml(Printable(comparison.ablation())),
+                                  " on ", FormatTime(absl::ToUnixMillis(report.made)), ".\n");
   const auto section = [&text](const std::string& title, const Table& table) {
     if (!table.rows.empty()) absl::StrAppend(&text, "\n## ", EscapeHtml(Printable(title)), "\n\n", MarkdownTable(table));
   };
   const std::string metric = MainMetric(comparison);
-  section(absl::StrCat(metric, " ", VerdictTokens(comparison, metric), " against ", comparison.baseline()), VerdictTable(comparison, metric));
+  section(absl::StrCat(metric, " ", VerdictTokens(comparison, metric), " against ", comparison.baseline()),
+          VerdictTable(comparison, metric));
   section(absl::StrCat("How soon the arms reach the final ", metric, " of ", comparison.baseline()), ReachTable(comparison));
   section(absl::StrCat("Validation sets: loss of ", comparison.baseline(), ", and the difference to it"), DomainTable(comparison));
   section("The arms", ArmsTable(comparison));

@@ -85,14 +85,15 @@ std::string Legend(const v1::AblationComparison& comparison) {
     const std::string& name = comparison.arms(i).name();
     const bool baseline = name == comparison.baseline();
     absl::StrAppend(&html, "<button type=\"button\" aria-pressed=\"true\" data-series=\"", i, "\" class=\"",
-                    baseline ? "base" : absl::StrCat("arm-", ColourOf(comparison, name) % 7), "\"><i></i>", EscapeHtml(Printable(name)),
-                    baseline ? " (baseline)" : "", "</button>\n");
+                    baseline ? "base" : absl::StrCat("arm-", ColourOf(comparison, name) % 7), "\"><i></i>",
+                    EscapeHtml(Printable(name)), baseline ? " (baseline)" : "", "</button>\n");
   }
   return html + "</div>\n";
 }
 
 std::string Figure(const std::string& svg, const std::string& caption, bool curves) {
-  return absl::StrCat("<figure", curves ? " class=\"curves\"" : "", ">\n", svg, "<figcaption>", EscapeHtml(caption), "</figcaption></figure>\n");
+  return absl::StrCat("<figure", curves ? " class=\"curves\"" : "", ">\n", svg, "<figcaption>", EscapeHtml(caption),
+                      "</figcaption></figure>\n");
 }
 
 std::string Section(const std::string& title, const std::string& content) {
@@ -107,11 +108,16 @@ std::string Charts(const v1::AblationComparison& comparison) {
   const std::vector<std::string> names = ArmNames(comparison);
   const std::string main = MainMetric(comparison);
   std::string html = Legend(comparison);
-  html += Figure(SvgChart(LossChart(comparison, main), "curve", names),
-                 absl::StrCat(main, ": mean of the seeds, the band from the lowest to the highest seed, single runs faint. The start is cut off above."),
-                 true);
+  html += Figure(
+      SvgChart(LossChart(comparison, main), "curve", names),
+      absl::StrCat(
+          main,
+          ": mean of the seeds, the band from the lowest to the highest seed, single runs faint. The start is cut off above."),
+      true);
   html += Figure(SvgChart(DeltaChart(comparison, main), "delta", names),
-                 absl::StrCat(main, ": paired difference to ", comparison.baseline(), ", with its 95% confidence interval; below 0 is better."), true);
+                 absl::StrCat(main, ": paired difference to ", comparison.baseline(),
+                              ", with its 95% confidence interval; below 0 is better."),
+                 true);
   if (main != "loss" && std::find(comparison.metrics().begin(), comparison.metrics().end(), "loss") != comparison.metrics().end()) {
     html += Figure(SvgChart(LossChart(comparison, "loss"), "train", names), "Training loss, drawn alike.", true);
   }
@@ -128,35 +134,44 @@ std::string OtherMetrics(const v1::AblationComparison& comparison) {
 }
 
 std::string DataLink(const std::string& name, const std::string& csv) {
-  return absl::StrCat("<a download=\"", name, "\" href=\"data:text/csv;charset=utf-8;base64,", absl::Base64Escape(csv), "\">", name, "</a>");
+  return absl::StrCat("<a download=\"", name, "\" href=\"data:text/csv;charset=utf-8;base64,", absl::Base64Escape(csv), "\">", name,
+                      "</a>");
 }
 
 }  // namespace
 
 std::string HtmlReport(const Report& report) {
   const v1::AblationComparison& comparison = report.comparison;
-  const std::string main = MainMetric(comparison), name = EscapeHtml(Printable(comparison.name())), baseline = comparison.baseline();
+  const std::string main = MainMetric(comparison), name = EscapeHtml(Printable(comparison.name())),
+                    baseline = comparison.baseline();
   std::string html = absl::StrCat(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, "
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+      "content=\"width=device-width, "
       "initial-scale=1\">\n",
-      kReportMark, "\n<link rel=\"icon\" href=\"data:,\">\n<title>", name, ": comparison</title>\n<style>", kStyle, "</style>\n</head>\n<body>\n<main>\n");
+      kReportMark, "\n<link rel=\"icon\" href=\"data:,\">\n<title>", name, ": comparison</title>\n<style>", kStyle,
+      "</style>\n</head>\n<body>\n<main>\n");
   absl::StrAppend(&html, "<h1>", name, "</h1>\n<p class=\"lead\">", EscapeHtml(Conclusion(report)), "</p>\n<p class=\"soft\">",
                   EscapeHtml(WhatWasCompared(report)), "</p>\n");
   html += Section(absl::StrCat("Verdict ", VerdictTokens(comparison, main)),
                   absl::StrCat(HtmlTable(VerdictTable(comparison, main), absl::StrCat(main, " against ", baseline)),
                                Figure(SvgIntervals(comparison, main, "intervals"),
-                                      absl::StrCat(main, ": difference to ", baseline, " with its 95% confidence interval. An interval across 0 is no difference."),
+                                      absl::StrCat(main, ": difference to ", baseline,
+                                                   " with its 95% confidence interval. An interval across 0 is no difference."),
                                       false)));
   html += Section("Convergence", Charts(comparison));
-  html += Section("Validation sets", TableOrNothing(DomainTable(comparison), absl::StrCat("loss of ", baseline, "; of the others the difference to it")));
-  html += Section("Speed", HtmlTable(ReachTable(comparison), absl::StrCat("when the mean curve reaches the final ", main, " of ", baseline)));
-  html += Section("What was compared", absl::StrCat(HtmlTable(ArmsTable(comparison), "the arms"),
-                                                    TableOrNothing(ConfigTable(comparison), "fields that are not the same in all arms")));
+  html += Section("Validation sets", TableOrNothing(DomainTable(comparison),
+                                                    absl::StrCat("loss of ", baseline, "; of the others the difference to it")));
+  html += Section(
+      "Speed", HtmlTable(ReachTable(comparison), absl::StrCat("when the mean curve reaches the final ", main, " of ", baseline)));
+  html += Section("What was compared",
+                  absl::StrCat(HtmlTable(ArmsTable(comparison), "the arms"),
+                               TableOrNothing(ConfigTable(comparison), "fields that are not the same in all arms")));
   html += Section("Method", absl::StrCat("<p>", EscapeHtml(HowItWasCompared(report)), "</p>\n", OtherMetrics(comparison)));
   html += Section("Data", absl::StrCat("<p>", DataLink("points.csv", PointsCsv(comparison)), ": every run at every milestone. ",
                                        DataLink("summary.csv", SummaryCsv(comparison)), ": every verdict.</p>\n"));
   return absl::StrCat(html, "</main>\n<footer>Made by polyctl report from ", EscapeHtml(Printable(comparison.ablation())), " on ",
-                      FormatTime(absl::ToUnixMillis(report.made)), ".</footer>\n<script>", kScript, "</script>\n</body>\n</html>\n");
+                      FormatTime(absl::ToUnixMillis(report.made)), ".</footer>\n<script>", kScript,
+                      "</script>\n</body>\n</html>\n");
 }
 
 }  // namespace polymoe::polyctl

@@ -71,9 +71,10 @@ std::string ValueAxis(const Frame& frame, bool difference) {
   for (size_t i = 0; i < ticks.size(); ++i) {
     const double y = frame.Y(ticks[i]);
     const bool zero = difference && TickText(ticks, i) == "0";
-    absl::StrAppendFormat(&svg, "<path class=\"%s\" d=\"M%.1f %.1fH%.1f\"/><text x=\"%.1f\" y=\"%.1f\" dy=\".35em\" text-anchor=\"end\">%s</text>\n",
-                          zero ? "zero" : "grid", frame.left, y, frame.right, frame.left - 8, y,
-                          difference && ticks[i] > 0 && !zero ? "+" + TickText(ticks, i) : TickText(ticks, i));
+    absl::StrAppendFormat(
+        &svg, "<path class=\"%s\" d=\"M%.1f %.1fH%.1f\"/><text x=\"%.1f\" y=\"%.1f\" dy=\".35em\" text-anchor=\"end\">%s</text>\n",
+        zero ? "zero" : "grid", frame.left, y, frame.right, frame.left - 8, y,
+        difference && ticks[i] > 0 && !zero ? "+" + TickText(ticks, i) : TickText(ticks, i));
   }
   return svg;
 }
@@ -84,8 +85,10 @@ std::string TokenAxis(const Frame& frame) {
   const std::vector<double> ticks = Ticks(frame.tokens, 7);
   for (size_t i = 0; i < ticks.size(); ++i) {
     const double x = frame.X(ticks[i]);
-    absl::StrAppendFormat(&svg, "<path class=\"axis\" d=\"M%.1f %.1fv5\"/><text x=\"%.1f\" y=\"%.1f\" dy=\"1.5em\" text-anchor=\"middle\"%s>%s</text>\n",
-                          x, frame.bottom, x, frame.bottom, i % 2 == 1 ? " class=\"minor\"" : "", FormatCount(ticks[i]));
+    absl::StrAppendFormat(
+        &svg,
+        "<path class=\"axis\" d=\"M%.1f %.1fv5\"/><text x=\"%.1f\" y=\"%.1f\" dy=\"1.5em\" text-anchor=\"middle\"%s>%s</text>\n", x,
+        frame.bottom, x, frame.bottom, i % 2 == 1 ? " class=\"minor\"" : "", FormatCount(ticks[i]));
   }
   absl::StrAppendFormat(&svg, "<text x=\"%.1f\" y=\"%.1f\" dy=\"2.7em\" text-anchor=\"middle\">training tokens</text>\n",
                         (frame.left + frame.right) / 2, frame.bottom);
@@ -138,8 +141,8 @@ std::string Describe(const Chart& chart) {
   for (const ChartLine& line : chart.lines) {
     if (line.points.empty()) continue;
     const ChartPoint& last = line.points.back();
-    absl::StrAppend(&text, line.name, " ", absl::StrFormat(chart.difference ? "%+.4f" : "%.4f", last.value), " at ", FormatCount(last.tokens),
-                    " tokens; ");
+    absl::StrAppend(&text, line.name, " ", absl::StrFormat(chart.difference ? "%+.4f" : "%.4f", last.value), " at ",
+                    FormatCount(last.tokens), " tokens; ");
   }
   return text;
 }
@@ -156,21 +159,22 @@ std::string SvgChart(const Chart& chart, const std::string& id, const std::vecto
   }
   const Frame frame{.tokens = TokenRange(chart), .values = ValueRange(chart)};
   std::string svg = Open(id, kHeight, chart.title, Describe(chart));
-  absl::StrAppendFormat(&svg, "<clipPath id=\"%s-c\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/></clipPath>\n", id, frame.left,
-                        frame.top, frame.right - frame.left, frame.bottom - frame.top);
+  absl::StrAppendFormat(&svg, "<clipPath id=\"%s-c\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/></clipPath>\n", id,
+                        frame.left, frame.top, frame.right - frame.left, frame.bottom - frame.top);
   absl::StrAppend(&svg, ValueAxis(frame, chart.difference), TokenAxis(frame), "<g clip-path=\"url(#", id, "-c)\">\n");
   for (const bool baseline : {false, true}) {  // the baseline last, so that none hides it
     for (const ChartLine& line : chart.lines) {
       if (line.baseline != baseline) continue;
-      absl::StrAppend(&svg, "<g class=\"series-", SeriesOf(line.name, names), " ", ColourClass(line), "\">\n", Curve(frame, line, chart.difference),
-                      "</g>\n");
+      absl::StrAppend(&svg, "<g class=\"series-", SeriesOf(line.name, names), " ", ColourClass(line), "\">\n",
+                      Curve(frame, line, chart.difference), "</g>\n");
     }
   }
   svg += "</g>\n";
   for (const EndLabel& label : EndLabels(chart, frame)) {
     const ChartLine& line = chart.lines[label.line];
-    absl::StrAppendFormat(&svg, "<text class=\"end series-%d %s\" x=\"%.1f\" y=\"%.1f\" dy=\".35em\">%s</text>\n", SeriesOf(line.name, names),
-                          ColourClass(line), frame.right + 8, label.y, EscapeHtml(Truncate(line.name, 16)));
+    absl::StrAppendFormat(&svg, "<text class=\"end series-%d %s\" x=\"%.1f\" y=\"%.1f\" dy=\".35em\">%s</text>\n",
+                          SeriesOf(line.name, names), ColourClass(line), frame.right + 8, label.y,
+                          EscapeHtml(Truncate(line.name, 16)));
   }
   return svg + "</svg>\n";
 }
@@ -194,22 +198,25 @@ std::string SvgIntervals(const v1::AblationComparison& comparison, const std::st
   if (rows.empty()) return "<p>No pair of seeds to compare yet.</p>\n";
   const double margin = std::max((range.high - range.low) * 0.06, 1e-6);
   const double height = kTop + kRowHeight * static_cast<double>(rows.size()) + kBottom;
-  const Frame frame{.tokens = {range.low - margin, range.high + margin}, .left = 170, .right = kWidth - 24, .bottom = height - kBottom};
+  const Frame frame{
+      .tokens = {range.low - margin, range.high + margin}, .left = 170, .right = kWidth - 24, .bottom = height - kBottom};
   std::string description, marks;
   double y = frame.top + kRowHeight / 2;
   for (const Row& row : rows) {
     const v1::ArmPoint& point = *row.point;
-    const std::string text = absl::StrCat(
-        row.curve->arm(), ": ", absl::StrFormat("%+.4f", point.difference()),
-        point.pairs() > 1 ? absl::StrFormat(", 95%% interval %+.4f to %+.4f", point.low(), point.high()) : "", ", ",
-        VerdictName(row.curve->verdict()));
+    const std::string text =
+        absl::StrCat(row.curve->arm(), ": ", absl::StrFormat("%+.4f", point.difference()),
+                     point.pairs() > 1 ? absl::StrFormat(", 95%% interval %+.4f to %+.4f", point.low(), point.high()) : "", ", ",
+                     VerdictName(row.curve->verdict()));
     absl::StrAppend(&description, text, "; ");
     const std::string colour = absl::StrCat("arm-", ColourOf(comparison, row.curve->arm()) % 7);
-    absl::StrAppendFormat(&marks, "<g class=\"%s\"><title>%s</title><text class=\"end\" x=\"%.1f\" y=\"%.1f\" dy=\".35em\" text-anchor=\"end\">%s</text>",
-                          colour, EscapeHtml(text), frame.left - 10, y, EscapeHtml(Truncate(row.curve->arm(), 18)));
+    absl::StrAppendFormat(
+        &marks,
+        "<g class=\"%s\"><title>%s</title><text class=\"end\" x=\"%.1f\" y=\"%.1f\" dy=\".35em\" text-anchor=\"end\">%s</text>",
+        colour, EscapeHtml(text), frame.left - 10, y, EscapeHtml(Truncate(row.curve->arm(), 18)));
     if (point.pairs() > 1) {
-      absl::StrAppendFormat(&marks, "<path class=\"mean\" d=\"M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10\"/>", frame.X(point.low()), y,
-                            frame.X(point.high()), frame.X(point.low()), y - 5, frame.X(point.high()), y - 5);
+      absl::StrAppendFormat(&marks, "<path class=\"mean\" d=\"M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10\"/>", frame.X(point.low()),
+                            y, frame.X(point.high()), frame.X(point.low()), y - 5, frame.X(point.high()), y - 5);
     }
     absl::StrAppendFormat(&marks, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"6\"/></g>\n", frame.X(point.difference()), y);
     y += kRowHeight;
@@ -219,11 +226,14 @@ std::string SvgIntervals(const v1::AblationComparison& comparison, const std::st
   for (size_t i = 0; i < ticks.size(); ++i) {
     const double x = frame.X(ticks[i]);
     const std::string text = TickText(ticks, i);
-    absl::StrAppendFormat(&svg, "<path class=\"%s\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\" dy=\"1.5em\" text-anchor=\"middle\"%s>%s</text>\n",
-                          text == "0" ? "zero" : "grid", x, frame.top, frame.bottom, x, frame.bottom, i % 2 == 1 && text != "0" ? " class=\"minor\"" : "",
-                          ticks[i] > 0 && text != "0" ? "+" + text : text);
+    absl::StrAppendFormat(
+        &svg,
+        "<path class=\"%s\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\" dy=\"1.5em\" text-anchor=\"middle\"%s>%s</text>\n",
+        text == "0" ? "zero" : "grid", x, frame.top, frame.bottom, x, frame.bottom,
+        i % 2 == 1 && text != "0" ? " class=\"minor\"" : "", ticks[i] > 0 && text != "0" ? "+" + text : text);
   }
-  absl::StrAppendFormat(&svg, "<text x=\"%.1f\" y=\"%.1f\" dy=\"2.7em\" text-anchor=\"middle\">left of 0: lower loss than %s</text>\n",
+  absl::StrAppendFormat(&svg,
+                        "<text x=\"%.1f\" y=\"%.1f\" dy=\"2.7em\" text-anchor=\"middle\">left of 0: lower loss than %s</text>\n",
                         (frame.left + frame.right) / 2, frame.bottom, EscapeHtml(Truncate(comparison.baseline(), 24)));
   return absl::StrCat(svg, marks, "</svg>\n");
 }

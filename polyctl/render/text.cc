@@ -72,7 +72,8 @@ int WidthOf(uint32_t code) {
 }  // namespace
 
 Style ArmStyle(size_t colour) {
-  static constexpr Style kStyles[] = {Style::kArm0, Style::kArm1, Style::kArm2, Style::kArm3, Style::kArm4, Style::kArm5, Style::kArm6};
+  static constexpr Style kStyles[] = {Style::kArm0, Style::kArm1, Style::kArm2, Style::kArm3,
+                                      Style::kArm4, Style::kArm5, Style::kArm6};
   return kStyles[colour % std::size(kStyles)];
 }
 
@@ -115,15 +116,16 @@ std::string Printable(absl::string_view text) {
 
 std::string ToAscii(absl::string_view text) {
   static const auto* const kSpellings = new std::map<uint32_t, absl::string_view>{
-      {0x00b1, "+/-"}, {0x2026, "~"}, {0x2581, "_"}, {0x2582, "."}, {0x2583, ","}, {0x2584, "-"}, {0x2585, "="},
-      {0x2586, "+"},   {0x2587, "*"}, {0x2588, "#"}, {0x2589, "#"}, {0x258a, "#"}, {0x258b, "+"}, {0x258c, "+"},
-      {0x258d, "-"},   {0x258e, "-"}, {0x258f, "."}, {0x2591, "."}, {0x2713, "D"}, {0x25b6, "R"}, {0x00b7, "."},
-      {0x2717, "X"},   {0x23f8, "P"}, {0x00d7, "x"}};
+      {0x00b1, "+/-"}, {0x2026, "~"}, {0x2581, "_"}, {0x2582, "."}, {0x2583, ","}, {0x2584, "-"}, {0x2585, "="}, {0x2586, "+"},
+      {0x2587, "*"},   {0x2588, "#"}, {0x2589, "#"}, {0x258a, "#"}, {0x258b, "+"}, {0x258c, "+"}, {0x258d, "-"}, {0x258e, "-"},
+      {0x258f, "."},   {0x2591, "."}, {0x2713, "D"}, {0x25b6, "R"}, {0x00b7, "."}, {0x2717, "X"}, {0x23f8, "P"}, {0x00d7, "x"}};
   std::string ascii;
   while (!text.empty()) {
     const uint32_t code = NextCodePoint(text);
     const auto spelling = kSpellings->find(code);
-    absl::StrAppend(&ascii, code < 0x80 ? std::string(1, static_cast<char>(code)) : spelling == kSpellings->end() ? "?" : std::string(spelling->second));
+    absl::StrAppend(&ascii, code < 0x80                     ? std::string(1, static_cast<char>(code))
+                            : spelling == kSpellings->end() ? "?"
+                                                            : std::string(spelling->second));
   }
   return ascii;
 }

@@ -108,8 +108,8 @@ TEST(AblationScreens, Watch) {
       AblationScreen(SampleAblation(kNowMs, false), SampleAblationJobs(kNowMs, false), SampleComparison(), 24, {.width = 80});
   ExpectFits(text, 80);
   ExpectGolden("watch_80.txt", text);
-  ExpectGolden("watch_120_ascii.txt", AblationScreen(SampleAblation(kNowMs, false), SampleAblationJobs(kNowMs, false), SampleComparison(), 24,
-                                                     {.utf8 = false, .width = 120}));
+  ExpectGolden("watch_120_ascii.txt", AblationScreen(SampleAblation(kNowMs, false), SampleAblationJobs(kNowMs, false),
+                                                     SampleComparison(), 24, {.utf8 = false, .width = 120}));
   EXPECT_THAT(AblationScreen(SampleAblation(kNowMs, false), SampleAblationJobs(kNowMs, false), Empty(), 10, {.width = 80}),
               HasSubstr("and 2 more\n"));
 }

@@ -43,7 +43,8 @@ std::string NestingError(const std::string& html) {
     at = end + 1;
     const std::string name = tag.substr(tag[0] == '/', tag.find_first_of(" /\n", 1) - (tag[0] == '/'));
     if (tag[0] == '/') {
-      if (open.empty() || open.back() != tag.substr(1)) return absl::StrCat("</", tag.substr(1), "> closes ", open.empty() ? "nothing" : open.back());
+      if (open.empty() || open.back() != tag.substr(1))
+        return absl::StrCat("</", tag.substr(1), "> closes ", open.empty() ? "nothing" : open.back());
       open.pop_back();
       continue;
     }
@@ -70,7 +71,9 @@ TEST(HtmlReport, RefersToNothingOutside) {
       const std::string around = html.substr(at, 60);
       // Base64 has slashes, and clip paths are in the page.
       if (absl::StartsWith(around, "url(#")) continue;
-      if (absl::StartsWith(around, "//") && html.rfind("base64,", at) != std::string::npos && html.find('"', html.rfind("base64,", at)) > at) continue;
+      if (absl::StartsWith(around, "//") && html.rfind("base64,", at) != std::string::npos &&
+          html.find('"', html.rfind("base64,", at)) > at)
+        continue;
       ADD_FAILURE() << around;
     }
   }
@@ -132,7 +135,8 @@ TEST(HtmlReport, OfNothingYet) {
 TEST(MarkdownReport, HasTheTables) {
   const std::string text = MarkdownReport(SampleReport());
   EXPECT_THAT(text, StartsWith("# activations\n\nBetter than relu: "));
-  EXPECT_THAT(text, HasSubstr("| ARM | SEEDS | MEAN | SD | DIFFERENCE ± 95% | VERDICT |\n|---|---:|---:|---:|---:|---|\n| relu | 3 | "));
+  EXPECT_THAT(text,
+              HasSubstr("| ARM | SEEDS | MEAN | SD | DIFFERENCE ± 95% | VERDICT |\n|---|---:|---:|---:|---:|---|\n| relu | 3 | "));
   EXPECT_THAT(text, HasSubstr("## Method"));
   EXPECT_EQ(MarkdownTable({{{"A|B"}}, {{{"x_y"}}}}), "| A\\|B |\n|---|\n| x\\_y |\n");
 }
@@ -142,7 +146,8 @@ TEST(Csv, EveryPointOnce) {
   const std::vector<std::string> lines = absl::StrSplit(PointsCsv(comparison), '\n', absl::SkipEmpty());
   EXPECT_EQ(lines[0], "run,arm,seed,metric,tokens,value");
   EXPECT_EQ(lines.size(), 1u + 5 * 6 * 3 * 40);
-  EXPECT_EQ(lines[1], absl::StrCat("activations-relu-s1-0a1b2c3d,relu,1,val_loss,100000,", CsvNumber(comparison.runs(0).values(0))));
+  EXPECT_EQ(lines[1],
+            absl::StrCat("activations-relu-s1-0a1b2c3d,relu,1,val_loss,100000,", CsvNumber(comparison.runs(0).values(0))));
   const std::vector<std::string> summary = absl::StrSplit(SummaryCsv(comparison), '\n', absl::SkipEmpty());
   EXPECT_EQ(summary.size(), 1u + 5 * 6);
   EXPECT_EQ(CsvLine({"a,b", "say \"x\"", "", "plain"}), "\"a,b\",\"say \"\"x\"\"\",,plain\n");

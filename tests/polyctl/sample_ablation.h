@@ -26,8 +26,9 @@ struct SampleArm {
   const char* activation;
   double offset;  // of its loss at the end
 };
-inline constexpr SampleArm kSampleArms[] = {{"relu", "relu", 0},          {"relu2", "relu2", 0.004},      {"gelu", "gelu", -0.009},
-                                            {"swiglu", "swiglu", -0.026}, {"polyrelu", "polyrelu(3)", 0.041}, {"polynorm", "polynorm(3)", -0.047}};
+inline constexpr SampleArm kSampleArms[] = {
+    {"relu", "relu", 0},          {"relu2", "relu2", 0.004},          {"gelu", "gelu", -0.009},
+    {"swiglu", "swiglu", -0.026}, {"polyrelu", "polyrelu(3)", 0.041}, {"polynorm", "polynorm(3)", -0.047}};
 inline constexpr int kSampleSeeds = 3, kSampleMilestones = 40;
 inline constexpr uint64_t kSampleTokens = 4'000'000;
 
@@ -72,7 +73,8 @@ inline v1::Ablation SampleAblation(int64_t now_ms, bool done) {
       run.set_arm(arm.name);
       run.set_seed(seed);
       run.set_job(SampleRun(arm, seed));
-      if (done && seed == 3 && std::string(arm.name) == "polyrelu") run.set_stopped("val_loss is 0.31 above relu's at 2M tokens, hopelessNats is 0.3");
+      if (done && seed == 3 && std::string(arm.name) == "polyrelu")
+        run.set_stopped("val_loss is 0.31 above relu's at 2M tokens, hopelessNats is 0.3");
     }
   }
   v1::AblationProgress& progress = *ablation.mutable_progress();
@@ -91,7 +93,11 @@ inline std::map<std::string, v1::Job> SampleAblationJobs(int64_t now_ms, bool do
   for (int seed = 1; seed <= kSampleSeeds; ++seed) {
     for (const SampleArm& arm : kSampleArms) {
       const bool ended = done || number < 6, runs = !ended && number < 8;
-      v1::Job job = SampleJob(SampleRun(arm, seed), ended ? v1::JOB_STATE_SUCCEEDED : runs ? v1::JOB_STATE_RUNNING : v1::JOB_STATE_PENDING, now_ms);
+      v1::Job job = SampleJob(SampleRun(arm, seed),
+                              ended  ? v1::JOB_STATE_SUCCEEDED
+                              : runs ? v1::JOB_STATE_RUNNING
+                                     : v1::JOB_STATE_PENDING,
+                              now_ms);
       job.mutable_progress()->set_tokens_target(kSampleTokens);
       job.mutable_progress()->set_tokens(ended ? kSampleTokens : runs ? 1'800'000 : 0);
       job.mutable_progress()->set_step(ended ? 8000 : runs ? 3600 : 0);
@@ -126,7 +132,8 @@ inline SampleValues MakeSampleValues(double level, double noise, std::mt19937_64
       const double of_run = 0.006 * next();
       for (int i = 1; i <= kSampleMilestones; ++i) {
         const double share = static_cast<double>(i) / kSampleMilestones;
-        run.push_back(level + 2.4 * std::pow(i, -0.55) + arm.offset * std::min(1.0, 2 * share) + of_seed[seed] + of_run + noise * next());
+        run.push_back(level + 2.4 * std::pow(i, -0.55) + arm.offset * std::min(1.0, 2 * share) + of_seed[seed] + of_run +
+                      noise * next());
       }
     }
   }
@@ -169,8 +176,9 @@ inline void AddSampleCurves(const std::string& metric, const SampleValues& value
       point.set_high(point.difference() + half);
     }
     const v1::ArmPoint& end = curve.points(kSampleMilestones - 1);
-    const double target = comparison.curves(comparison.curves_size() - 1 - static_cast<int>(arm)).points(kSampleMilestones - 1).mean();
-    curve.set_verdict(arm == 0          ? v1::VERDICT_BASELINE
+    const double target =
+        comparison.curves(comparison.curves_size() - 1 - static_cast<int>(arm)).points(kSampleMilestones - 1).mean();
+    curve.set_verdict(arm == 0         ? v1::VERDICT_BASELINE
                       : end.high() < 0 ? v1::VERDICT_BETTER
                       : end.low() > 0  ? v1::VERDICT_WORSE
                                        : v1::VERDICT_NO_DIFFERENCE);
@@ -209,8 +217,11 @@ inline v1::AblationComparison SampleComparison() {
       }
     }
   }
-  const std::vector<std::pair<std::string, SampleValues>> metrics = {
-      {"val_loss", mean}, {"loss", MakeSampleValues(2.28, 0.012, random)}, {"val_loss/code", code}, {"val_loss/wiki", wiki}, {"val_bpb", bits}};
+  const std::vector<std::pair<std::string, SampleValues>> metrics = {{"val_loss", mean},
+                                                                     {"loss", MakeSampleValues(2.28, 0.012, random)},
+                                                                     {"val_loss/code", code},
+                                                                     {"val_loss/wiki", wiki},
+                                                                     {"val_bpb", bits}};
   for (const auto& [name, values] : metrics) {
     comparison.add_metrics(name);
     AddSampleCurves(name, values, comparison);
