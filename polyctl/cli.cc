@@ -144,7 +144,8 @@ std::unique_ptr<CLI::App> BuildParser(Cli& cli) {
       "  polyctl local up --workers 2            a coordinator and two workers on this machine\n"
       "  polyctl submit job.yaml --follow        train, and see the log\n"
       "  polyctl watch                           live table of all jobs\n"
-      "  polyctl compare -l study=activations    which activation converged best\n");
+      "  polyctl ablation submit study.yaml      arms, seeds and a baseline as one object\n"
+      "  polyctl compare activations             which arm converged best\n");
   AddAllCommands(*root, cli);
   return root;
 }

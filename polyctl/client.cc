@@ -77,24 +77,28 @@ absl::Status Client::Call(const std::function<grpc::Status(grpc::ClientContext*)
   return status.ok() ? absl::OkStatus() : Explain(status);
 }
 
-absl::StatusOr<v1::SubmitResponse> Client::Submit(const v1::SubmitRequest& request) const {
+absl::Status Client::Insist(const std::function<grpc::Status(grpc::ClientContext*)>& call) const {
   if (const grpc::Status there = Probe(absl::InfiniteFuture()); !there.ok()) return Explain(there);
-  const auto stub = v1::JobService::NewStub(channel_);
   const absl::Time give_up = absl::Now() + options_.patience;
   for (absl::Duration wait = absl::Milliseconds(200);; wait = std::min(wait * 2, absl::Seconds(2))) {
-    v1::SubmitResponse response;
     grpc::StatusCode code;
     const absl::Status status = Call([&](grpc::ClientContext* context) {
-      grpc::Status result = stub->Submit(context, request, &response);
+      grpc::Status result = call(context);
       code = result.error_code();
       return result;
     });
-    if (status.ok()) return response;
-    // Broken in the middle: nobody knows whether the job was taken, and the same request id makes asking again safe.
+    // Broken in the middle: nobody knows whether it was done.
     const bool again = MayPass(code) || code == grpc::StatusCode::DEADLINE_EXCEEDED;
-    if (!again || absl::Now() + wait > give_up) return status;
+    if (status.ok() || !again || absl::Now() + wait > give_up) return status;
     absl::SleepFor(wait);
   }
+}
+
+absl::StatusOr<v1::SubmitResponse> Client::Submit(const v1::SubmitRequest& request) const {
+  v1::SubmitResponse response;
+  POLYMOE_RETURN_IF_ERROR(
+      Insist([&](auto* context) { return v1::JobService::NewStub(channel_)->Submit(context, request, &response); }));
+  return response;
 }
 
 absl::StatusOr<v1::ValidateResponse> Client::Validate(const v1::JobFile& file) const {

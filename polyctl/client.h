@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+#include "polymoe/v1/ablation.pb.h"
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/metric.pb.h"
 #include "polymoe/v1/worker.pb.h"
@@ -53,6 +54,20 @@ class Client {
   absl::Status Watch(const std::vector<std::string>& jobs, absl::Time deadline,
                      const std::function<bool(const v1::Job&)>& on_job) const;
 
+  // The same for ablations (client_ablation.cc). SubmitAblation is as safe to repeat as Submit.
+  absl::StatusOr<v1::SubmitAblationResponse> SubmitAblation(const v1::SubmitAblationRequest& request) const;
+  absl::StatusOr<v1::Ablation> GetAblation(const std::string& ablation) const;
+  absl::StatusOr<std::vector<v1::Ablation>> ListAblations(v1::ListAblationsRequest request) const;
+  absl::StatusOr<v1::Ablation> PauseAblation(const std::string& ablation) const;
+  absl::StatusOr<v1::Ablation> ResumeAblation(const std::string& ablation) const;
+  absl::StatusOr<v1::Ablation> CancelAblation(const std::string& ablation) const;
+  absl::StatusOr<v1::Ablation> AddArm(const v1::AddArmRequest& request) const;
+  absl::StatusOr<v1::AblationComparison> CompareAblation(const v1::CompareAblationRequest& request) const;
+  // Gives the ablation and those of its jobs that changed, first all of them, until `on_update` returns false or the ablation is final.
+  // Opens a broken stream again as Watch does; all jobs come again then.
+  absl::Status WatchAblation(const std::string& ablation,
+                             const std::function<bool(const v1::WatchAblationResponse&)>& on_update) const;
+
   // Lines in order. With request.follow until the job has ended; a broken stream is opened again without repeating a line.
   absl::Status Logs(const v1::StreamLogsRequest& request, const std::function<void(const v1::LogLine&)>& on_line) const;
 
@@ -66,6 +81,9 @@ class Client {
   grpc::Status Probe(absl::Time deadline) const;
   // `call(context)` with the call's deadline; its error with the next step.
   absl::Status Call(const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
+  // Call, again and again while the answer may have been lost and the patience lasts: for calls that are safe to repeat. A coordinator
+  // that was never there fails at once.
+  absl::Status Insist(const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
   absl::Status Explain(const grpc::Status& status) const;
   // Runs `open` (one stream; true: it delivered something) until it succeeds, fails for good, or the patience is over.
   absl::Status Persist(absl::Time deadline, const std::function<grpc::Status(grpc::ClientContext*, bool*)>& open) const;

@@ -62,7 +62,18 @@ std::vector<std::string> WorkerNames(const Client& client) {
   return names;
 }
 
-// Values of an option or argument, by the name of its type: "JOB", "WORKER", "CONTEXT", "TOPIC", or the values themselves, "a|b|c".
+std::vector<std::string> AblationIds(const Client& client) {
+  std::vector<std::string> ids;
+  v1::ListAblationsRequest request;
+  request.set_page_size(100);
+  const absl::StatusOr<std::vector<v1::Ablation>> ablations = client.ListAblations(request);
+  if (!ablations.ok()) return ids;
+  for (const v1::Ablation& ablation : *ablations) ids.push_back(ablation.id());
+  return ids;
+}
+
+// Values of an option or argument, by the name of its type: "JOB", "WORKER", "ABLATION", "ABLATION/JOB", "CONTEXT",
+// "TOPIC", or the values themselves, "a|b|c".
 std::vector<std::string> ValuesOf(const std::string& type, const CLI::App& root, Cli& cli) {
   if (absl::StrContains(type, '|')) return absl::StrSplit(type, '|');
   if (type == "TOPIC") {
@@ -77,11 +88,17 @@ std::vector<std::string> ValuesOf(const std::string& type, const CLI::App& root,
     }
     return names;
   }
-  if (type != "JOB" && type != "WORKER") return {};
+  const bool jobs = type == "JOB" || type == "ABLATION/JOB", ablations = type == "ABLATION" || type == "ABLATION/JOB";
+  if (!jobs && !ablations && type != "WORKER") return {};
   cli.client_options.call_timeout = absl::Seconds(1);
   const absl::StatusOr<Client> client = cli.Connect();
   if (!client.ok()) return {};
-  return type == "JOB" ? JobIds(*client) : WorkerNames(*client);
+  if (type == "WORKER") return WorkerNames(*client);
+  std::vector<std::string> ids = ablations ? AblationIds(*client) : std::vector<std::string>();
+  if (jobs) {
+    for (std::string& id : JobIds(*client)) ids.push_back(std::move(id));
+  }
+  return ids;
 }
 
 const CLI::Option* FindOption(const CLI::App& app, const std::string& word) {

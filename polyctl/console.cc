@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 
 extern char** environ;
@@ -18,6 +20,19 @@ std::string Console::Env(const std::string& name) const {
   return it == environment.end() ? "" : it->second;
 }
 
+namespace {
+
+bool KnowsUtf8(const Console& console) {
+  std::string locale;
+  for (const char* variable : {"LANG", "LC_CTYPE", "LC_ALL"}) {  // the last one that is set wins
+    if (const std::string value = console.Env(variable); !value.empty()) locale = value;
+  }
+  const std::string lower = absl::AsciiStrToLower(locale);
+  return absl::StrContains(lower, "utf-8") || absl::StrContains(lower, "utf8");
+}
+
+}  // namespace
+
 Console ProcessConsole() {
   Console console{.in = std::cin, .out = std::cout, .err = std::cerr};
   for (char** entry = environ; *entry != nullptr; ++entry) {
@@ -27,6 +42,7 @@ Console ProcessConsole() {
   console.out_is_terminal = isatty(STDOUT_FILENO) == 1;
   console.err_is_terminal = isatty(STDERR_FILENO) == 1;
   console.colour = console.out_is_terminal && console.Env("NO_COLOR").empty() && console.Env("TERM") != "dumb";
+  console.utf8 = !console.out_is_terminal || KnowsUtf8(console);
   MeasureTerminal(console);
   return console;
 }

@@ -18,6 +18,7 @@ struct Console {
   bool out_is_terminal = false;
   bool err_is_terminal = false;
   bool colour = false;  // of `out`: a terminal, and neither NO_COLOR nor TERM=dumb
+  bool utf8 = true;     // of `out`: LC_ALL, LC_CTYPE or LANG (the first that is set) says so; everything where `out` is no terminal
   int width = 0;        // columns of `out`; 0: no limit (not a terminal)
   int height = 0;       // lines of `out`; 0: no limit
   std::map<std::string, std::string> environment;

@@ -93,7 +93,8 @@ void PrintJson(const ordered_json& json, const OutputOptions& options, Console& 
 }
 
 void PrintTable(const Table& table, const OutputOptions& options, Console& console) {
-  console.out << RenderTable(table, {.headers = !options.no_headers, .colour = console.colour, .width = console.width});
+  console.out << RenderTable(
+      table, {.headers = !options.no_headers, .colour = console.colour, .utf8 = console.utf8, .width = console.width});
 }
 
 void PrintNames(const Table& table, Console& console) {

@@ -10,7 +10,10 @@ void AddAllCommands(CLI::App& root, Cli& cli) {
   AddLogs(root, cli);
   AddWait(root, cli);
   AddCancel(root, cli);
+  AddAblationCommands(root, cli);
   AddCompare(root, cli);
+  AddReport(root, cli);
+  AddExport(root, cli);
   AddValidate(root, cli);
   AddRender(root, cli);
   AddExplain(root, cli);

@@ -13,10 +13,27 @@
 
 namespace polymoe::polyctl {
 
-void AddJobSource(CLI::App& command, JobSource& source) {
-  command.add_option("file", source.file, "job file; - reads standard input")->type_name("FILE")->required();
-  AddRepeated(command, "--set", source.edits, "changes one value, for example spec.train.tokens=1M; may be repeated")
+void AddFileSource(CLI::App& command, FileSource& source, const std::string& what, const std::string& example) {
+  command.add_option("file", source.file, absl::StrCat(what, "; - reads standard input"))->type_name("FILE")->required();
+  AddRepeated(command, "--set", source.edits, absl::StrCat("changes one value, for example ", example, "; may be repeated"))
       ->type_name("PATH=VALUE");
+}
+
+void AddRequestId(CLI::App& command, std::string& request_id, const std::string& what) {
+  command
+      .add_option("--request-id", request_id,
+                  absl::StrCat("the same id with the same file makes one ", what, " only (default: a new UUID)"))
+      ->type_name("ID");
+}
+
+absl::Status MayHaveHappened(const absl::Status& error, const std::string& request_id, const std::string& two) {
+  if (ExitCodeOf(error) != ExitCode::kUnavailable) return error;
+  return absl::Status(error.code(), absl::StrCat(error.message(), "\nIf you submit again, add `--request-id ", request_id,
+                                                 "`: then it cannot become ", two, "."));
+}
+
+void AddAblation(CLI::App& command, std::string& ablation) {
+  command.add_option("ablation", ablation, "ablation id, or a name (the newest of that name)")->type_name("ABLATION")->required();
 }
 
 void AddJobs(CLI::App& command, std::vector<std::string>& jobs, int least) {
@@ -58,6 +75,10 @@ absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const std:
   std::set<std::string> seen;
   std::erase_if(chosen, [&](const v1::Job& job) { return !seen.insert(job.id()).second; });
   return chosen;
+}
+
+bool IsNoAblation(const absl::Status& error) {
+  return absl::IsNotFound(error) || absl::IsUnimplemented(error);
 }
 
 std::vector<std::string> IdsOf(const std::vector<v1::Job>& jobs) {

@@ -18,12 +18,22 @@
 namespace polymoe::polyctl {
 
 inline constexpr char kJobCommands[] = "Jobs";
-inline constexpr char kFileCommands[] = "Job files and data";
+inline constexpr char kAblationCommands[] = "Ablations and comparisons";
+inline constexpr char kFileCommands[] = "Files and data";
 inline constexpr char kClusterCommands[] = "Cluster";
 inline constexpr char kOtherCommands[] = "Other";
 
-// FILE and --set.
-void AddJobSource(CLI::App& command, JobSource& source);
+// FILE and --set. `what` the file is, and an edit of one as an example.
+void AddFileSource(CLI::App& command, FileSource& source, const std::string& what = "job file",
+                   const std::string& example = "spec.train.tokens=1M");
+
+// --request-id of a submit; `what` comes of it.
+void AddRequestId(CLI::App& command, std::string& request_id, const std::string& what);
+// The error of a submit. Where it may have happened all the same, with how to repeat it without making `two`.
+absl::Status MayHaveHappened(const absl::Status& error, const std::string& request_id, const std::string& two);
+
+// ABLATION, one that must be given.
+void AddAblation(CLI::App& command, std::string& ablation);
 
 // JOB..., required when `least` is 1.
 void AddJobs(CLI::App& command, std::vector<std::string>& jobs, int least);
@@ -37,6 +47,10 @@ absl::StatusOr<std::vector<v1::Job>> ChooseJobs(const Client& client, const std:
                                                 const std::vector<std::string>& labels);
 // All jobs that pass the filter, oldest first.
 absl::StatusOr<std::vector<v1::Job>> ListOldestFirst(const Client& client, const v1::ListJobsRequest& filter);
+
+// The error of a call that asked for an ablation by a name that may be a job's: is it that there is no such ablation? A coordinator that
+// knows no ablations has none.
+bool IsNoAblation(const absl::Status& error);
 
 std::vector<std::string> IdsOf(const std::vector<v1::Job>& jobs);
 

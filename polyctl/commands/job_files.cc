@@ -6,6 +6,8 @@
 #include "absl/strings/str_replace.h"
 #include <CLI/CLI.hpp>
 
+#include "polymoe/v1/ablation.pb.h"
+
 #include "common/spec/memory_plan.h"
 #include "common/spec/model_shape.h"
 #include "common/spec/rules.h"
@@ -23,7 +25,7 @@ namespace {
 // ---- validate
 
 struct ValidateOptions {
-  JobSource source;
+  FileSource source;
   bool offline = false;
 };
 
@@ -45,9 +47,11 @@ absl::StatusOr<ExitCode> RunValidate(Cli& cli, const ValidateOptions& options) {
 // ---- explain
 
 struct ExplainOptions {
-  std::string prefix;
+  std::string prefix, kind = "job";
   bool markdown = false;
 };
+
+constexpr char kKinds[] = "job|ablation";
 
 std::string MarkdownCell(const std::string& text) {
   return absl::StrReplaceAll(text, {{"|", "\\|"}});
@@ -55,11 +59,14 @@ std::string MarkdownCell(const std::string& text) {
 
 absl::StatusOr<ExitCode> RunExplain(Cli& cli, const ExplainOptions& options) {
   Table table{.columns = {{"FIELD"}, {"TYPE"}, {"DEFAULT"}, {"RANGE"}, {"MEANING"}}};
-  for (const FieldDoc& doc : DescribeFields(v1::JobFile::descriptor())) {
+  const bool job = options.kind == "job";
+  for (const FieldDoc& doc : DescribeFields(job ? v1::JobFile::descriptor() : v1::AblationFile::descriptor())) {
+    if (!job && doc.path.starts_with("spec.base.")) continue;  // the spec of a job, which has its own list
     if (doc.path.starts_with(options.prefix)) table.rows.push_back({doc.path, doc.type, doc.default_value, doc.range, doc.help});
   }
   if (table.rows.empty()) {
-    return absl::NotFoundError(absl::StrCat("no field begins with '", options.prefix, "'; `polyctl explain` lists all fields"));
+    return absl::NotFoundError(absl::StrCat("no field of the ", options.kind, " file begins with '", options.prefix,
+                                            "'; `polyctl explain --kind ", options.kind, "` lists all"));
   }
   if (!options.markdown) {
     PrintTable(table, {}, cli.console);
@@ -77,7 +84,7 @@ absl::StatusOr<ExitCode> RunExplain(Cli& cli, const ExplainOptions& options) {
 // ---- params
 
 struct ParamsOptions {
-  JobSource source;
+  FileSource source;
   OutputOptions output;
 };
 
@@ -138,12 +145,12 @@ void AddValidate(CLI::App& root, Cli& cli) {
                                  "  polyctl validate job.yaml --offline\n",
                                  [&cli, options] { return RunValidate(cli, *options); });
   command->group(kFileCommands);
-  AddJobSource(*command, options->source);
+  AddFileSource(*command, options->source);
   command->add_flag("--offline", options->offline, "do not ask the coordinator");
 }
 
 void AddRender(CLI::App& root, Cli& cli) {
-  auto source = std::make_shared<JobSource>();
+  auto source = std::make_shared<FileSource>();
   CLI::App* command = AddCommand(root, cli, "render", "print a job file with every default and every --set filled in",
                                  "  polyctl render job.yaml\n"
                                  "  polyctl render job.yaml --set spec.train.seed=2 > seed-2.yaml\n",
@@ -153,17 +160,19 @@ void AddRender(CLI::App& root, Cli& cli) {
                                    return ExitCode::kOk;
                                  });
   command->group(kFileCommands);
-  AddJobSource(*command, *source);
+  AddFileSource(*command, *source);
 }
 
 void AddExplain(CLI::App& root, Cli& cli) {
   auto options = std::make_shared<ExplainOptions>();
-  CLI::App* command = AddCommand(root, cli, "explain", "the fields of the job file: type, default, range, meaning",
+  CLI::App* command = AddCommand(root, cli, "explain", "the fields of job and ablation files: type, default, range, meaning",
                                  "  polyctl explain\n"
-                                 "  polyctl explain spec.train\n",
+                                 "  polyctl explain spec.train\n"
+                                 "  polyctl explain --kind ablation spec.stop\n",
                                  [&cli, options] { return RunExplain(cli, *options); });
   command->group(kFileCommands);
   command->add_option("field", options->prefix, "only fields that begin so")->type_name("FIELD");
+  command->add_option("--kind", options->kind, "of which file")->type_name(kKinds)->check(OneOf(kKinds))->default_str("job");
   command->add_flag("--markdown", options->markdown, "as docs/job-spec.md has it");
 }
 
@@ -174,7 +183,7 @@ void AddParams(CLI::App& root, Cli& cli) {
                                  "  polyctl params job.yaml --set spec.model.activation.kind=swiglu -o json\n",
                                  [&cli, options] { return RunParams(cli, *options); });
   command->group(kFileCommands);
-  AddJobSource(*command, options->source);
+  AddFileSource(*command, options->source);
   AddOutputFlags(*command, options->output, "table|json|yaml");
 }
 

@@ -13,7 +13,7 @@ namespace polymoe::polyctl {
 namespace {
 
 struct Options {
-  JobSource source;
+  FileSource source;
   std::string request_id;
   bool wait = false;
   bool follow = false;
@@ -47,12 +47,7 @@ absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   request.set_request_id(options.request_id.empty() ? NewUuid() : options.request_id);
   POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
   const absl::StatusOr<v1::SubmitResponse> response = client.Submit(request);
-  if (!response.ok()) {
-    if (ExitCodeOf(response.status()) != ExitCode::kUnavailable) return response.status();
-    return absl::Status(response.status().code(),
-                        absl::StrCat(response.status().message(), "\nIf you submit again, add `--request-id ", request.request_id(),
-                                     "`: then it cannot become two jobs."));
-  }
+  if (!response.ok()) return MayHaveHappened(response.status(), request.request_id(), "two jobs");
   if (options.output.structured()) {
     PrintJson(ToJson(response->job()), options.output, cli.console);
   } else {
@@ -75,10 +70,8 @@ void AddSubmit(CLI::App& root, Cli& cli) {
                  "  id=$(polyctl submit job.yaml) && polyctl wait $id && polyctl get $id\n",
                  [&cli, options] { return Run(cli, *options); });
   command->group(kJobCommands);
-  AddJobSource(*command, options->source);
-  command
-      ->add_option("--request-id", options->request_id, "the same id with the same file makes one job only (default: a new UUID)")
-      ->type_name("ID");
+  AddFileSource(*command, options->source);
+  AddRequestId(*command, options->request_id, "job");
   command->add_flag("--wait", options->wait, "wait until the job has ended; exit code as `polyctl wait`");
   command->add_flag("-f,--follow", options->follow, "as --wait, with the job's log on stderr");
   AddOutputFlag(*command, options->output, "name|json|yaml");

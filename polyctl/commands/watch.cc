@@ -1,9 +1,7 @@
-#include <algorithm>
-#include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +10,7 @@
 #include "common/status.h"
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"
+#include "polyctl/live.h"
 #include "polyctl/render/format.h"
 #include "polyctl/render/jobs.h"
 
@@ -53,15 +52,6 @@ class Curves {
   std::map<std::string, std::vector<double>> curves_;
 };
 
-// The newest state of each job, filled by the thread of the stream and read by the one that draws.
-struct Board {
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::map<std::string, v1::Job> jobs;
-  bool done = false;
-  bool dirty = false;
-};
-
 std::vector<v1::Job> InOrder(const std::map<std::string, v1::Job>& jobs, const std::vector<std::string>& ids) {
   std::vector<v1::Job> ordered;
   for (const std::string& id : ids) {
@@ -70,72 +60,39 @@ std::vector<v1::Job> InOrder(const std::map<std::string, v1::Job>& jobs, const s
   return ordered;
 }
 
-// Draws `text` over what was drawn before it, line by line, so that nothing flickers.
-class Screen {
- public:
-  explicit Screen(Console& console) : console_(console) {}
-
-  void Draw(const std::string& text) {
-    std::string frame = lines_ > 0 ? absl::StrCat("\033[", lines_, "A") : "";
-    for (const char c : text) {
-      if (c == '\n') frame += "\033[K";
-      frame += c;
-    }
-    console_.out << frame << "\033[J" << std::flush;
-    lines_ = std::count(text.begin(), text.end(), '\n');
-  }
-
-  // After a change of size, when nobody knows where the old lines are.
-  void Clear() {
-    console_.out << "\033[H\033[2J";
-    lines_ = 0;
-  }
-
- private:
-  Console& console_;
-  long lines_ = 0;
-};
-
 std::string DrawTable(std::vector<v1::Job> jobs, const std::map<std::string, std::vector<double>>& curves, const Console& console) {
   const size_t room = console.height > 4 ? static_cast<size_t>(console.height) - 3 : 1;
   const size_t hidden = console.height > 0 && jobs.size() > room ? jobs.size() - room : 0;
   jobs.resize(jobs.size() - hidden);
-  std::string text =
-      RenderTable(WatchTable(jobs, curves, console.clock.Now(), console.width), {.colour = console.colour, .width = console.width});
+  std::string text = RenderTable(WatchTable(jobs, curves, console.clock.Now(), console.width),
+                                 {.colour = console.colour, .utf8 = console.utf8, .width = console.width});
   if (hidden > 0) absl::StrAppend(&text, "and ", hidden, " more\n");
   return text;
 }
 
 absl::StatusOr<ExitCode> WatchLive(const Client& client, const std::vector<std::string>& ids, Console& console) {
-  Board board;
+  std::mutex mutex;
+  std::map<std::string, v1::Job> latest;  // filled by the thread of the stream, read by the one that draws
   absl::StatusOr<std::vector<v1::Job>> result = absl::UnknownError("not finished");
-  std::thread stream([&] {
-    result = AwaitJobs(client, ids, absl::InfiniteFuture(), [&](const v1::Job& job) {
-      const std::lock_guard<std::mutex> lock(board.mutex);
-      board.jobs[job.id()] = job;
-      board.dirty = true;
-      board.changed.notify_one();
-    });
-    const std::lock_guard<std::mutex> lock(board.mutex);
-    board.done = true;
-    board.changed.notify_one();
-  });
-  Screen screen(console);
   Curves curves(client);
-  for (bool done = false; !done;) {
-    std::unique_lock<std::mutex> lock(board.mutex);
-    // Ages go on without news; news are drawn at most four times a second.
-    board.changed.wait_for(lock, std::chrono::seconds(1), [&] { return board.dirty || board.done; });
-    if (!board.done) board.changed.wait_for(lock, std::chrono::milliseconds(250), [&] { return board.done; });
-    done = board.done;
-    board.dirty = false;
-    const std::vector<v1::Job> jobs = InOrder(board.jobs, ids);
-    lock.unlock();
-    if (MeasureTerminal(console)) screen.Clear();
-    screen.Draw(DrawTable(jobs, curves.Update(jobs), console));
-  }
-  stream.join();
-  if (!result.ok()) return result.status();
+  const auto follow = [&](const std::function<void()>& news) {
+    result = AwaitJobs(client, ids, absl::InfiniteFuture(), [&](const v1::Job& job) {
+      {
+        const std::lock_guard<std::mutex> lock(mutex);
+        latest[job.id()] = job;
+      }
+      news();
+    });
+    return result.status();
+  };
+  POLYMOE_RETURN_IF_ERROR(DrawLive(console, follow, [&] {
+    std::vector<v1::Job> jobs;
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      jobs = InOrder(latest, ids);
+    }
+    return DrawTable(jobs, curves.Update(jobs), console);
+  }));
   return OutcomeOf(*result);
 }
 

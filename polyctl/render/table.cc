@@ -63,6 +63,15 @@ class Line {
 }  // namespace
 
 std::string RenderTable(const Table& table, const TableOptions& options) {
+  if (!options.utf8) {
+    Table ascii = table;
+    for (auto& row : ascii.rows) {
+      for (Cell& cell : row) cell.text = ToAscii(cell.text);
+    }
+    TableOptions rest = options;
+    rest.utf8 = true;
+    return ToAscii(RenderTable(ascii, rest));  // what was cut ends with an ellipsis
+  }
   std::vector<int> widths = NaturalWidths(table, options.headers);
   if (options.width > 0) Shrink(widths, options.width - options.indent);
   std::string text;

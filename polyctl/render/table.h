@@ -32,8 +32,9 @@ struct Table {
 struct TableOptions {
   bool headers = true;
   bool colour = false;
-  int width = 0;   // 0: no limit. A table that is wider gets its last column cut, then its first if that makes it fit
-  int indent = 0;  // spaces before each line
+  bool utf8 = true;  // false: signs beyond ASCII are spelled in it
+  int width = 0;     // 0: no limit. A table that is wider gets its last column cut, then its first if that makes it fit
+  int indent = 0;    // spaces before each line
 };
 
 // Lines end with '\n', without trailing spaces. Nothing for a table without rows and headers.

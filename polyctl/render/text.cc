@@ -1,6 +1,8 @@
 #include "polyctl/render/text.h"
 
 #include <cstdint>
+#include <iterator>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 
@@ -21,6 +23,22 @@ const char* Escape(Style style) {
       return "\033[33m";
     case Style::kBlue:
       return "\033[34m";
+    case Style::kBoldGreen:
+      return "\033[1;32m";
+    case Style::kArm0:
+      return "\033[38;5;32m";
+    case Style::kArm1:
+      return "\033[38;5;166m";
+    case Style::kArm2:
+      return "\033[38;5;36m";
+    case Style::kArm3:
+      return "\033[38;5;170m";
+    case Style::kArm4:
+      return "\033[38;5;178m";
+    case Style::kArm5:
+      return "\033[38;5;74m";
+    case Style::kArm6:
+      return "\033[38;5;130m";
     case Style::kPlain:
       break;
   }
@@ -52,6 +70,12 @@ int WidthOf(uint32_t code) {
 }
 
 }  // namespace
+
+Style ArmStyle(size_t colour) {
+  static constexpr Style kStyles[] = {Style::kArm0, Style::kArm1, Style::kArm2, Style::kArm3,
+                                      Style::kArm4, Style::kArm5, Style::kArm6};
+  return kStyles[colour % std::size(kStyles)];
+}
 
 std::string Paint(absl::string_view text, Style style, bool colour) {
   if (!colour || style == Style::kPlain) return std::string(text);
@@ -88,6 +112,22 @@ std::string Printable(absl::string_view text) {
     absl::StrAppend(&printable, control ? " " : before.substr(0, before.size() - text.size()));
   }
   return printable;
+}
+
+std::string ToAscii(absl::string_view text) {
+  static const auto* const kSpellings = new std::map<uint32_t, absl::string_view>{
+      {0x00b1, "+/-"}, {0x2026, "~"}, {0x2581, "_"}, {0x2582, "."}, {0x2583, ","}, {0x2584, "-"}, {0x2585, "="}, {0x2586, "+"},
+      {0x2587, "*"},   {0x2588, "#"}, {0x2589, "#"}, {0x258a, "#"}, {0x258b, "+"}, {0x258c, "+"}, {0x258d, "-"}, {0x258e, "-"},
+      {0x258f, "."},   {0x2591, "."}, {0x2713, "D"}, {0x25b6, "R"}, {0x00b7, "."}, {0x2717, "X"}, {0x23f8, "P"}, {0x00d7, "x"}};
+  std::string ascii;
+  while (!text.empty()) {
+    const uint32_t code = NextCodePoint(text);
+    const auto spelling = kSpellings->find(code);
+    absl::StrAppend(&ascii, code < 0x80                     ? std::string(1, static_cast<char>(code))
+                            : spelling == kSpellings->end() ? "?"
+                                                            : std::string(spelling->second));
+  }
+  return ascii;
 }
 
 }  // namespace polymoe::polyctl

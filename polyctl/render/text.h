@@ -2,13 +2,17 @@
 #ifndef POLYMOE_POLYCTL_RENDER_TEXT_H_
 #define POLYMOE_POLYCTL_RENDER_TEXT_H_
 
+#include <cstddef>
 #include <string>
 
 #include "absl/strings/string_view.h"
 
 namespace polymoe::polyctl {
 
-enum class Style { kPlain, kBold, kDim, kGreen, kRed, kYellow, kBlue };
+enum class Style { kPlain, kBold, kDim, kGreen, kRed, kYellow, kBlue, kBoldGreen, kArm0, kArm1, kArm2, kArm3, kArm4, kArm5, kArm6 };
+
+// Colours of curves, of the terminal's 256, told apart by colour-blind people too; the eighth is the first again.
+Style ArmStyle(size_t colour);
 
 // With ANSI escapes when `colour`; unchanged otherwise.
 std::string Paint(absl::string_view text, Style style, bool colour);
@@ -21,6 +25,9 @@ std::string Truncate(absl::string_view text, int width);
 
 // Control characters (a job's message may hold escapes) become spaces, so that they cannot move the cursor.
 std::string Printable(absl::string_view text);
+
+// For terminals that know ASCII only: bars and blocks of plot.h, the signs that tables use; '?' for everything else.
+std::string ToAscii(absl::string_view text);
 
 }  // namespace polymoe::polyctl
 

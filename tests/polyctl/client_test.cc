@@ -70,6 +70,15 @@ std::vector<std::pair<std::string, std::function<absl::Status(const Client&)>>> 
           {"ListWorkers", [](const Client& c) { return c.ListWorkers().status(); }},
           {"DrainWorker", [](const Client& c) { return c.DrainWorker("w").status(); }},
           {"Watch", [](const Client& c) { return c.Watch({}, absl::InfiniteFuture(), [](auto&) { return true; }); }},
+          {"SubmitAblation", [](const Client& c) { return c.SubmitAblation({}).status(); }},
+          {"GetAblation", [](const Client& c) { return c.GetAblation("a").status(); }},
+          {"ListAblations", [](const Client& c) { return c.ListAblations({}).status(); }},
+          {"PauseAblation", [](const Client& c) { return c.PauseAblation("a").status(); }},
+          {"ResumeAblation", [](const Client& c) { return c.ResumeAblation("a").status(); }},
+          {"CancelAblation", [](const Client& c) { return c.CancelAblation("a").status(); }},
+          {"AddArm", [](const Client& c) { return c.AddArm({}).status(); }},
+          {"CompareAblation", [](const Client& c) { return c.CompareAblation({}).status(); }},
+          {"WatchAblation", [](const Client& c) { return c.WatchAblation("a", [](auto&) { return true; }); }},
           {"Logs", [](const Client& c) { return c.Logs({}, [](auto&) {}); }}};
 }
 
@@ -142,6 +151,41 @@ TEST(Client, SubmitAsksAgainWithTheSameRequestId) {
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->job().id(), "j");
   EXPECT_THAT(seen, ElementsAre("r", "r", "r"));
+}
+
+TEST(Client, AnAblationIsSubmittedOnceHoweverOftenItIsAsked) {
+  FakeServer server;
+  std::vector<std::string> seen;
+  server.ablations.submit = [&seen](const v1::SubmitAblationRequest& request, v1::SubmitAblationResponse* response) {
+    seen.push_back(request.request_id());
+    if (seen.size() < 3) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting");
+    response->mutable_ablation()->set_id("a");
+    return grpc::Status::OK;
+  };
+  v1::SubmitAblationRequest request;
+  request.set_request_id("r");
+  const auto response = Open(server.address()).SubmitAblation(request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->ablation().id(), "a");
+  EXPECT_THAT(seen, ElementsAre("r", "r", "r"));
+}
+
+TEST(Client, AWatchOfAnAblationGoesOnUntilItIsFinal) {
+  FakeServer server;
+  std::vector<std::string> asked;
+  server.ablations.watch = [&asked](const v1::WatchAblationRequest& request, auto*, auto* writer) {
+    asked.push_back(request.ablation());
+    v1::WatchAblationResponse response;
+    response.mutable_ablation()->set_id("a-1");
+    response.mutable_ablation()->set_state(asked.size() < 3 ? v1::ABLATION_STATE_ACTIVE : v1::ABLATION_STATE_SUCCEEDED);
+    writer->Write(response);
+    return asked.size() == 2 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "going down") : grpc::Status::OK;
+  };
+  int updates = 0;
+  const absl::Status status = Open(server.address()).WatchAblation("a", [&updates](auto&) { return ++updates > 0; });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(updates, 3);
+  EXPECT_THAT(asked, ElementsAre("a", "a-1", "a-1")) << "by id from then on: a newer one may have the name";
 }
 
 TEST(Client, SubmitDoesNotAskAgainWhatWasRefused) {

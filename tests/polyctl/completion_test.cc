@@ -32,6 +32,10 @@ class CompletionTest : public ::testing::Test {
       for (const char* id : {"moe-relu-1", "moe-swiglu-2", "dense-3"}) response->add_jobs()->set_id(id);
       return grpc::Status::OK;
     };
+    server_.ablations.list = [](auto&, v1::ListAblationsResponse* response) {
+      response->add_ablations()->set_id("activations-4");
+      return grpc::Status::OK;
+    };
     server_.workers.workers.add_workers()->set_name("node-1");
     console_.console.environment["POLYMOE_SERVER"] = server_.address();
     console_.console.environment["XDG_CONFIG_HOME"] = dir_.path();
@@ -71,6 +75,8 @@ TEST_F(CompletionTest, LiveJobsAndWorkers) {
   EXPECT_THAT(At({"wait", "moe-relu-1", "--timeout", "5m", "d"}), ElementsAre("dense-3")) << "a command of many jobs";
   EXPECT_THAT(At({"get", "moe-relu-1", ""}), IsEmpty()) << "a command of one job";
   EXPECT_THAT(At({"workers", "drain", ""}), ElementsAre("node-1"));
+  EXPECT_THAT(At({"ablation", "watch", ""}), ElementsAre("activations-4"));
+  EXPECT_THAT(At({"compare", ""}), ElementsAre("activations-4", "moe-relu-1", "moe-swiglu-2", "dense-3"));
   console_.console.environment["POLYMOE_SERVER"] = "127.0.0.1:1";
   EXPECT_THAT(At({"get", ""}), IsEmpty()) << "no coordinator is no error";
   EXPECT_EQ(console_.err.str(), "");
