@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -46,7 +47,7 @@ absl::Status ApplyEdit(const std::string& edit, google::protobuf::Message* file)
 // A file whose kind is not `other`, completed by `complete`. `hint` is what takes files of the other kind.
 template <typename File>
 absl::StatusOr<File> Read(const FileSource& source, const Console& console, const std::string& other, const std::string& hint,
-                          absl::Status (*complete)(File*, const SourceMap&)) {
+                          absl::FunctionRef<absl::Status(File*, const SourceMap&)> complete) {
   POLYMOE_ASSIGN_OR_RETURN(const std::string text, ReadSource(source.file, console));
   const std::string name = source.file == "-" ? "<stdin>" : source.file;
   if (KindOf(text) == other) return absl::InvalidArgumentError(absl::StrCat(name, ": kind: its kind is ", other, "; ", hint));
@@ -73,9 +74,21 @@ absl::StatusOr<v1::JobFile> ReadJobFile(const FileSource& source, const Console&
                            &CompleteJobFile);
 }
 
-absl::StatusOr<v1::AblationFile> ReadAblationFile(const FileSource& source, const Console& console) {
-  return Read<v1::AblationFile>(source, console, "Job", "use `polyctl submit`, or put its spec under spec.base of an ablation",
-                                &CompleteAblationFile);
+absl::StatusOr<v1::AblationFile> ReadAblationFile(const FileSource& source, const std::string& base, const Console& console) {
+  v1::JobSpec before;
+  if (!base.empty()) {
+    POLYMOE_ASSIGN_OR_RETURN(const v1::JobFile job, ReadJobFile({.file = base}, console));
+    before = job.spec();
+    before.mutable_train()->clear_seed();
+  }
+  return Read<v1::AblationFile>(source, console, "Job", "use `polyctl submit`, or give it as --base of an ablation",
+                                [&](v1::AblationFile* file, const SourceMap& places) {
+                                  v1::AblationSpec& spec = *file->mutable_spec();
+                                  if (spec.budget().has_tokens()) before.mutable_train()->clear_tokens();
+                                  before.MergeFrom(spec.base());
+                                  if (!base.empty()) *spec.mutable_base() = before;
+                                  return CompleteAblationFile(file, places);
+                                });
 }
 
 }  // namespace polymoe::polyctl

@@ -22,7 +22,8 @@ struct FileSource {
 
 // Complete and valid. INVALID_ARGUMENT with file:line:column otherwise; for a file of the other kind it says which command takes it.
 absl::StatusOr<v1::JobFile> ReadJobFile(const FileSource& source, const Console& console);
-absl::StatusOr<v1::AblationFile> ReadAblationFile(const FileSource& source, const Console& console);
+// `base`, if not empty, is a job file whose spec comes before spec.base of the ablation; the budget's tokens and the seeds stand for its own.
+absl::StatusOr<v1::AblationFile> ReadAblationFile(const FileSource& source, const std::string& base, const Console& console);
 
 }  // namespace polymoe::polyctl
 

@@ -73,7 +73,12 @@ absl::Status SetField(Message* message, const std::string& path, const std::stri
   }
   if (field->is_repeated()) {
     if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
-      return absl::InvalidArgumentError(absl::StrCat("'", name, "' is a list of values and is set in the file alone"));
+      if (index >= 0 || !rest.empty())
+        return absl::InvalidArgumentError(absl::StrCat("'", name, "' is set as a whole; write ", name, "=VALUE,VALUE"));
+      reflection->ClearField(message, field);
+      for (const std::string& item : std::vector<std::string>(absl::StrSplit(value, ',')))
+        POLYMOE_RETURN_IF_ERROR(SetScalar(message, field, item));
+      return absl::OkStatus();
     }
     const int size = reflection->FieldSize(*message, field);
     if (index < 0 || index >= size) {

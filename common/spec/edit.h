@@ -12,7 +12,8 @@ class Message;
 
 namespace polymoe {
 
-// "train.tokens" to "1M", "labels.seed" to "2", "validation.sets[0].path" to "/d", beginning at `message`. Lists do not grow.
+// "train.tokens" to "1M", "labels.seed" to "2", "validation.sets[0].path" to "/d", beginning at `message`. A list of values is replaced, "seeds" by "1,2,3";
+// a list of messages does not grow.
 // INVALID_ARGUMENT says what would be right, without the path as a whole; `message` may then have empty messages on the way.
 absl::Status SetField(google::protobuf::Message* message, const std::string& path, const std::string& value);
 

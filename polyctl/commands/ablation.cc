@@ -33,7 +33,7 @@ void PrintAblation(const v1::Ablation& ablation, const OutputOptions& output, Co
 
 struct SubmitOptions {
   FileSource source;
-  std::string request_id;
+  std::string base, request_id;
   bool dry_run = false, watch = false;
   OutputOptions output;
 };
@@ -57,7 +57,7 @@ void PrintHints(const v1::SubmitAblationResponse& response, Console& console) {
 
 absl::StatusOr<ExitCode> RunSubmit(Cli& cli, const SubmitOptions& options) {
   v1::SubmitAblationRequest request;
-  POLYMOE_ASSIGN_OR_RETURN(*request.mutable_file(), ReadAblationFile(options.source, cli.console));
+  POLYMOE_ASSIGN_OR_RETURN(*request.mutable_file(), ReadAblationFile(options.source, options.base, cli.console));
   if (options.dry_run) return DryRun(request.file(), cli.console);
   request.set_request_id(options.request_id.empty() ? NewUuid() : options.request_id);
   POLYMOE_ASSIGN_OR_RETURN(const Client client, cli.Connect());
@@ -173,10 +173,13 @@ void AddSubmitTo(CLI::App& group, Cli& cli) {
   CLI::App* command =
       AddCommand(group, cli, "submit", "submit an ablation file; prints the ablation's id",
                  "  polyctl ablation submit study.yaml --dry-run\n"
+                 "  polyctl ablation submit deploy/studies/orders.yaml --base job.yaml --set spec.seeds=1,2,3\n"
                  "  polyctl ablation submit study.yaml --set spec.budget.tokens=4M --watch\n"
                  "  id=$(polyctl ablation submit study.yaml) && polyctl ablation watch $id && polyctl report $id --out report\n",
                  [&cli, options] { return RunSubmit(cli, *options); });
   AddFileSource(*command, options->source, "ablation file", "spec.budget.tokens=1M");
+  command->add_option("--base", options->base, "job file whose spec every arm starts from, where FILE has no spec.base")
+      ->type_name("JOB_FILE");
   command->add_flag("--dry-run", options->dry_run, "only print the arms: what differs, parameters, FLOPs, runs");
   command->add_flag("--watch", options->watch, "go on as `polyctl ablation watch`");
   AddRequestId(*command, options->request_id, "ablation");
