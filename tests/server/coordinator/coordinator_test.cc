@@ -18,6 +18,7 @@
 namespace polymoe {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -199,8 +200,7 @@ TEST_F(CoordinatorTest, AnAblationAndItsJobsAreOneCommitAndOneNews) {
   BlockingQueue<absl::StatusOr<v1::SubmitAblationResponse>> answers;
   coordinator_->SubmitAblation(AblationRequest("r", AblationOf()), [&](const auto& answer) { answers.Push(answer); });
   const StoreBatch batch = store_.NextHeld();
-  ASSERT_THAT(batch.ablations, SizeIs(1));
-  EXPECT_EQ(batch.ablations[0].request_id, "r");
+  EXPECT_THAT(batch.ablations, ElementsAre(::testing::Field(&AblationRow::request_id, "r")));
   EXPECT_THAT(batch.jobs, SizeIs(4));
   EXPECT_THAT(coordinator_->view()->ablations, IsEmpty()) << "nothing is shown before it is durable";
   EXPECT_TRUE(answers.empty());

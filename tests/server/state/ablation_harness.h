@@ -71,14 +71,22 @@ class AblationTest : public ClusterTest {
   // The newest attempt of a run trains to its end.
   void Complete(const std::string& run) { End(run, 0); }
   void End(const std::string& run, int code) {
-    const v1::Attempt attempt = Newest(IdOf(run));
-    for (const v1::Placement& placement : attempt.placements())
-      Report(Exited(Ref(IdOf(run), attempt.number(), placement.rank()), code), placement.worker());
+    for (const auto& [worker, rank] : RanksOf(run)) Report(Exited(rank, code), worker);
   }
   void Stop(const std::string& run) {
-    const v1::Attempt attempt = Newest(IdOf(run));
+    for (const auto& [worker, rank] : RanksOf(run)) Report(Stopped(rank), worker);
+  }
+
+ private:
+  // Of its newest attempt, with their workers.
+  std::vector<std::pair<std::string, v1::RankRef>> RanksOf(const std::string& run) {
+    std::vector<std::pair<std::string, v1::RankRef>> ranks;
+    EXPECT_FALSE(Job(IdOf(run)).attempts().empty()) << run << " has not started";
+    if (Job(IdOf(run)).attempts().empty()) return ranks;
+    const v1::Attempt& attempt = Newest(IdOf(run));
     for (const v1::Placement& placement : attempt.placements())
-      Report(Stopped(Ref(IdOf(run), attempt.number(), placement.rank())), placement.worker());
+      ranks.emplace_back(placement.worker(), Ref(IdOf(run), attempt.number(), placement.rank()));
+    return ranks;
   }
 };
 
