@@ -46,7 +46,7 @@ TEST(EffectiveRank, OfNothingIs0AndOfWhatIsNotFiniteNotANumber) {
   EXPECT_TRUE(std::isnan(EffectiveRank(m.data(), 3, 4)));
 }
 
-// The matrices of make_rank_golden.py.
+// The matrices of tests/golden/make_rank_golden.py.
 std::vector<float> Hashed(int rows, int cols, bool decays) {
   std::vector<float> m(rows * cols);
   for (uint32_t k = 0; k < m.size(); ++k) {

@@ -141,8 +141,8 @@ TEST_P(Layouts, AnalyseTheSame) {
   analyses.set_layer_cosine(true);
   analyses.set_activation_moments(true);
   analyses.set_every_tokens(2 * kStepTokens);
-  // In bf16 the weights themselves differ by the rounding of sums that travel; what they were at the start is much farther away.
-  for (const auto& [precision, tolerance] : {std::pair(v1::PRECISION_FP32, 1e-5), std::pair(v1::PRECISION_BF16, 2e-2)}) {
+  // In bf16 the weights themselves differ by the rounding of sums that travel. Which weights are read: analysis_test.cc.
+  for (const auto& [precision, tolerance] : {std::pair(v1::PRECISION_FP32, 1e-5), std::pair(v1::PRECISION_BF16, 5e-3)}) {
     if (precision == v1::PRECISION_BF16 && !CpuHasBf16()) continue;
     file.mutable_spec()->mutable_train()->set_precision(precision);
     const std::string p = absl::StrCat(precision);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden effective ranks for effective_rank_test.cc, from numpy's full SVD in double. Run by hand; needs numpy.
+"""Golden effective ranks for tests/worker/train/effective_rank_test.cc, from numpy's full SVD in double. Run by hand; needs numpy.
 
 Entry k (row-major) of a matrix is hash(k) / 2^24 - 1/2, times 2^-(column / 4) where it decays.
 """
