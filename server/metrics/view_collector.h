@@ -1,0 +1,45 @@
+// Families that are made of the coordinator's newest view at each scrape, so that nothing has to be kept in step with it. Register it
+// with the exposer and the coordinator; it refers to neither. Thread-safe.
+#ifndef POLYMOE_SERVER_METRICS_VIEW_COLLECTOR_H_
+#define POLYMOE_SERVER_METRICS_VIEW_COLLECTOR_H_
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "server/state/view.h"
+
+namespace polymoe {
+
+class ViewCollector : public prometheus::Collectable, public CommitListener {
+ public:
+  // At start: what the store had.
+  void Show(std::shared_ptr<const View> view) {
+    const std::lock_guard lock(mutex_);
+    view_ = std::move(view);
+  }
+  void OnCommit(const Committed& committed) final { Show(committed.view); }
+
+  std::vector<prometheus::MetricFamily> Collect() const final {
+    std::shared_ptr<const View> view;
+    {
+      const std::lock_guard lock(mutex_);
+      view = view_;
+    }
+    return FamiliesOf(*view);
+  }
+
+ private:
+  virtual std::vector<prometheus::MetricFamily> FamiliesOf(const View& view) const = 0;
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<const View> view_ = std::make_shared<View>();
+};
+
+}  // namespace polymoe
+
+#endif  // POLYMOE_SERVER_METRICS_VIEW_COLLECTOR_H_
