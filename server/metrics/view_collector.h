@@ -17,12 +17,15 @@ namespace polymoe {
 
 class ViewCollector : public prometheus::Collectable, public CommitListener {
  public:
-  // At start: what the store had.
+  // At start: what the store had. Changes nothing after the first commit.
   void Show(std::shared_ptr<const View> view) {
     const std::lock_guard lock(mutex_);
-    view_ = std::move(view);
+    if (view_ == nullptr) view_ = std::move(view);
   }
-  void OnCommit(const Committed& committed) final { Show(committed.view); }
+  void OnCommit(const Committed& committed) final {
+    const std::lock_guard lock(mutex_);
+    view_ = committed.view;
+  }
 
   std::vector<prometheus::MetricFamily> Collect() const final {
     std::shared_ptr<const View> view;
@@ -30,14 +33,14 @@ class ViewCollector : public prometheus::Collectable, public CommitListener {
       const std::lock_guard lock(mutex_);
       view = view_;
     }
-    return FamiliesOf(*view);
+    return view == nullptr ? std::vector<prometheus::MetricFamily>() : FamiliesOf(*view);
   }
 
  private:
   virtual std::vector<prometheus::MetricFamily> FamiliesOf(const View& view) const = 0;
 
   mutable std::mutex mutex_;
-  std::shared_ptr<const View> view_ = std::make_shared<View>();
+  std::shared_ptr<const View> view_;  // null until there is one
 };
 
 }  // namespace polymoe
