@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # From a fresh machine to an answer: installs, builds, starts a local cluster, trains small MoE models that differ only in their expert
-# activation on real English text, shows them live, and prints which one converged best.
+# activation on real English text, shows them live, says which activation converged best and how sure that is, and writes a report.
 #
-#   deploy/quickstart.sh [--tokens N] [--arms LIST] [--dir DIR] [--skip-install] [--keep]
+#   deploy/quickstart.sh [--study NAME] [--tokens N] [--seeds LIST] [--precision P] [--dir DIR] [--skip-install] [--keep]
 #
-#   --tokens N      training tokens an arm (default 1M; more tokens, longer and clearer)
-#   --arms LIST     activations to compare, separated by commas (default relu,swiglu,polyrelu,polynorm;
-#                   also relu2, gelu, polyprelu, polyrelunorm)
-#   --dir DIR       where text, datasets, the cluster and checkpoints go (default build/quickstart)
+#   --study NAME    a file of deploy/studies without its ending (default activations)
+#   --tokens N      training tokens a run (default 500k; more tokens, longer and clearer)
+#   --seeds LIST    runs of each arm (default 1,2,3)
+#   --precision P   fp32, or bf16 on a CPU with AVX512_BF16 (default fp32)
+#   --dir DIR       where text, datasets, the cluster and the report go (default build/quickstart)
 #   --skip-install  do not install Debian packages
 #   --keep          leave the cluster running at the end
 #
@@ -15,15 +16,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tokens=1M arms=relu,swiglu,polyrelu,polynorm dir=build/quickstart install=1 keep=0
+study=activations tokens=500k seeds=1,2,3 precision=fp32 dir=build/quickstart install=1 keep=0
 while (($#)); do
   case $1 in
-    --tokens) tokens=$2; shift 2 ;;
-    --arms) arms=$2; shift 2 ;;
-    --dir) dir=$2; shift 2 ;;
+    --study | --tokens | --seeds | --precision | --dir)
+      (($# > 1)) || { echo "quickstart: $1 needs a value; see --help" >&2; exit 2; }
+      declare "${1#--}=$2"; shift 2 ;;
     --skip-install) install=0; shift ;;
     --keep) keep=1; shift ;;
-    --help | -h) sed -n '2,16s/^# \?//p' "$0"; exit 0 ;;
+    --help | -h) sed -n '2,15s/^# \?//p' "$0"; exit 0 ;;
     *) echo "quickstart: unknown option $1; see --help" >&2; exit 2 ;;
   esac
 done
@@ -39,12 +40,12 @@ cmake --build --preset release --target polyctl polymoe-server polymoe-worker po
 echo "programs are in build/release/bin"
 PATH=$PWD/build/release/bin:$PATH
 
-mkdir -p "$dir/jobs"
-dir=$(realpath "$dir") text=$dir/text data=$dir/data study=quickstart-$(date +%s)
-for arm in ${arms//,/ }; do
-  sed -e "s|@ARM@|$arm|g; s|@TOKENS@|$tokens|g; s|@DATA@|$data|g; s|@STUDY@|$study|g" deploy/quickstart/job.yaml >"$dir/jobs/$arm.yaml"
-  polyctl validate --offline "$dir/jobs/$arm.yaml" >/dev/null  # a misspelt arm or count ends it here
-done
+mkdir -p "$dir"
+dir=$(realpath "$dir") text=$dir/text data=$dir/data
+sed "s|/data/text|$data|" deploy/studies/base/laptop.yaml >"$dir/base.yaml"
+ablation=("deploy/studies/$study.yaml" --base "$dir/base.yaml" --set "spec.budget.tokens=$tokens" --set "spec.seeds=$seeds"
+  --set "spec.base.train.precision=$precision")
+polyctl ablation submit "${ablation[@]}" --dry-run  # a misspelt name or count ends it here
 
 step "3/5 text and datasets"
 deploy/quickstart/fetch-text.sh "$text"
@@ -60,7 +61,7 @@ build --input "$text/jargon" --out "$data/jargon" --tokenizer "spm:$data/all/tok
 polyctl dataset info "$data/all"
 
 step "4/5 training"
-# One single-threaded slot a core: arms train side by side, and no thread waits for another.
+# One single-threaded slot a core: runs train side by side, and no thread waits for another.
 slots=$(nproc)
 [[ $slots -le 4 ]] || slots=4
 POLYMOE_SERVER=$(polyctl local up --dir "$dir/cluster" --workers 2 --slots-per-worker $(((slots + 1) / 2)) --threads-per-slot 1 \
@@ -68,18 +69,13 @@ POLYMOE_SERVER=$(polyctl local up --dir "$dir/cluster" --workers 2 --slots-per-w
 export POLYMOE_SERVER
 finish() { ((keep)) || polyctl local down --dir "$dir/cluster"; }
 trap finish EXIT
-jobs=()
-for arm in ${arms//,/ }; do
-  job=$(polyctl submit "$dir/jobs/$arm.yaml" 2>/dev/null)
-  jobs+=("$job")
-done
-polyctl params "$dir/jobs/$arm.yaml" | sed -n '/^activation/,$p'
-echo
-polyctl watch "${jobs[@]}"
+id=$(polyctl ablation submit "${ablation[@]}" 2>/dev/null)
+polyctl ablation watch "$id"
 
 step "5/5 result"
-polyctl compare "${jobs[@]}" --grid 5
+polyctl compare "$id"
+polyctl report "$id" --out "$dir/report-$id"
 if ((keep)); then
-  printf '\nThe cluster runs on. Next:\n  export POLYMOE_SERVER=%s\n  build/release/bin/polyctl ls\n  build/release/bin/polyctl local down --dir %s\n' \
+  printf '\nThe cluster runs on. Next:\n  export POLYMOE_SERVER=%s\n  build/release/bin/polyctl ablation ls\n  build/release/bin/polyctl local down --dir %s\n' \
     "$POLYMOE_SERVER" "$dir/cluster"
 fi
