@@ -35,17 +35,25 @@ class CurveBook {
   // Keeps the reference.
   explicit CurveBook(Store& store) : store_(store) {}
 
-  // Up to the newest milestone that `job` has reached. Reads the store only if it, or the job's newest attempt, is new since the last
+  // Up to the newest milestone that `job` has reached. Reads the store only if that, a validation or an attempt is new since the last
   // call.
   absl::StatusOr<std::shared_ptr<const JobCurves>> Get(const v1::Job& job);
 
  private:
+  // What a job's curves depend on: the points that are stored may differ only when this does.
+  struct Key {
+    uint64_t milestones = 0;  // reached
+    int attempts = 0;
+    bool over = false;
+    std::map<std::string, double> validation;  // newest losses
+
+    bool operator==(const Key&) const = default;
+  };
   struct Entry {
-    uint64_t progress = 0;  // milestones reached
-    uint32_t attempts = 0;
-    bool final = false;
+    Key key;
     std::shared_ptr<const JobCurves> curves;
   };
+  static Key KeyOf(const v1::Job& job);
 
   Store& store_;
   std::mutex mutex_;

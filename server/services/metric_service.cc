@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/status.h"
+#include "server/curves/job_points.h"
 #include "server/query/series.h"
 #include "server/services/call.h"
 #include "server/services/stream_writer.h"
@@ -18,26 +19,13 @@ namespace {
 
 constexpr uint32_t kDefaultGrid = 10;
 
-using SeriesByName = std::map<std::string, std::vector<Point>>;
-
-// The points of a job that count.
-absl::StatusOr<SeriesByName> ReadSeries(Store& store, const v1::Job& job, const std::vector<std::string>& names) {
-  POLYMOE_ASSIGN_OR_RETURN(SeriesByName series, store.ReadPoints(job.id(), names));
-  std::vector<AttemptStart> attempts;
-  for (const v1::Attempt& attempt : job.attempts()) {
-    if (attempt.started_ranks_size() > 0) attempts.push_back({attempt.number(), attempt.start_step()});
-  }
-  for (auto& [name, points] : series) points = Supersede(std::move(points), attempts);
-  return series;
-}
-
 SeriesAxis ToAxis(v1::Axis axis) {
   return axis == v1::AXIS_STEP ? SeriesAxis::kStep : axis == v1::AXIS_TIME ? SeriesAxis::kTime : SeriesAxis::kTokens;
 }
 
 absl::StatusOr<v1::QueryResponse> RunQuery(Store& store, const View& view, const v1::QueryRequest& request) {
   POLYMOE_ASSIGN_OR_RETURN(const std::shared_ptr<const v1::Job> job, view.Find(request.job()));
-  POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadSeries(store, *job, {request.names().begin(), request.names().end()}));
+  POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadJobPoints(store, *job, {request.names().begin(), request.names().end()}));
   v1::QueryResponse response;
   for (const auto& [name, points] : series) {
     v1::Series& out = *response.add_series();
@@ -68,7 +56,7 @@ absl::StatusOr<v1::CompareResponse> RunCompare(Store& store, const View& view, c
   const std::vector<std::string> names(request.names().begin(), request.names().end());
   for (const std::string& name : request.jobs()) {
     POLYMOE_ASSIGN_OR_RETURN(jobs.emplace_back(), view.Find(name));
-    POLYMOE_ASSIGN_OR_RETURN(series.emplace_back(), ReadSeries(store, *jobs.back(), names));
+    POLYMOE_ASSIGN_OR_RETURN(series.emplace_back(), ReadJobPoints(store, *jobs.back(), names));
     ends.emplace_back();
     for (const auto& [metric, points] : series.back()) {
       if (!points.empty() && (ends.back().empty() || points.back().tokens > ends.back().back().tokens)) ends.back() = points;
@@ -118,7 +106,7 @@ class PointStream final : public StreamWriter<v1::StreamResponse>, public Commit
 
 // Everything stored of a job as one commit would have brought it.
 absl::Status ShowHistory(Store& store, const v1::Job& job, const std::vector<std::string>& names, PointStream& stream) {
-  POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadSeries(store, job, names));
+  POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadJobPoints(store, job, names));
   Committed committed;
   for (const auto& [name, points] : series) {
     for (const Point& point : points) committed.points.push_back({job.id(), name, point});

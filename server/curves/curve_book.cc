@@ -1,0 +1,64 @@
+#include "server/curves/curve_book.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+#include "polymoe/v1/job.pb.h"
+
+#include "common/status.h"
+#include "server/curves/job_points.h"
+#include "server/store/store.h"
+
+namespace polymoe {
+namespace {
+
+constexpr size_t kMostJobs = 4096;  // curves of a hundred milestones and a dozen metrics: 40 MB
+constexpr char kThroughput[] = "tokens_per_second";
+
+absl::StatusOr<JobCurves> ReadCurves(Store& store, const v1::Job& job) {
+  std::vector<std::string> names = {"loss", kThroughput};
+  for (const v1::ValidationSet& set : job.file().spec().validation().sets()) {
+    names.push_back(absl::StrCat("val_loss/", set.name()));
+    names.push_back(absl::StrCat("val_bpb/", set.name()));
+  }
+  POLYMOE_ASSIGN_OR_RETURN(const SeriesByName series, ReadJobPoints(store, job, names));
+  JobCurves curves{.milestones = GridMilestones(job.file().spec().train().tokens(), kCurveGrid)};
+  for (const auto& [name, points] : series) {
+    if (points.empty()) continue;
+    if (name != kThroughput) {
+      curves.curves[name] = CurveOf(name, points, curves.milestones);
+      continue;
+    }
+    for (const Point& point : points) curves.tokens_per_second += point.value / static_cast<double>(points.size());
+  }
+  return curves;
+}
+
+}  // namespace
+
+CurveBook::Key CurveBook::KeyOf(const v1::Job& job) {
+  const auto target = static_cast<double>(std::max<uint64_t>(1, job.file().spec().train().tokens()));
+  const v1::Progress& progress = job.progress();
+  return {.milestones = static_cast<uint64_t>(static_cast<double>(progress.tokens()) / target * kCurveGrid),
+          .attempts = job.attempts_size(),
+          .over = job.finished_ms() != 0,
+          .validation = {progress.validation_loss().begin(), progress.validation_loss().end()}};
+}
+
+absl::StatusOr<std::shared_ptr<const JobCurves>> CurveBook::Get(const v1::Job& job) {
+  const Key key = KeyOf(job);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = entries_.find(job.id());
+    if (it != entries_.end() && it->second.key == key) return it->second.curves;
+  }
+  POLYMOE_ASSIGN_OR_RETURN(JobCurves read, ReadCurves(store_, job));
+  auto curves = std::make_shared<const JobCurves>(std::move(read));
+  const std::lock_guard lock(mutex_);
+  if (entries_.size() >= kMostJobs) entries_.clear();
+  entries_[job.id()] = {key, curves};
+  return curves;
+}
+
+}  // namespace polymoe
