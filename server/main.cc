@@ -27,10 +27,12 @@
 #include "common/status.h"
 #include "common/version.h"
 #include "server/coordinator/coordinator.h"
+#include "server/coordinator/stop_watch.h"
 #include "server/curves/curve_book.h"
 #include "server/metrics/ablation_collector.h"
 #include "server/metrics/commit_exporter.h"
 #include "server/metrics/curve_collector.h"
+#include "server/services/ablation_service.h"
 #include "server/services/job_service.h"
 #include "server/services/metric_service.h"
 #include "server/services/rendezvous_service.h"
@@ -99,8 +101,11 @@ absl::Status Serve(const Flags& flags) {
     coordinator.AddListener(collector);
     exposer->Add(collector);
   }
+  const auto stop_watch = std::make_shared<StopWatch>(coordinator);
+  coordinator.AddListener(stop_watch);
 
   JobServiceImpl jobs(coordinator, fleet);
+  AblationServiceImpl ablations(coordinator, fleet);
   MetricServiceImpl metrics(coordinator, fleet);
   WorkerServiceImpl workers(coordinator, fleet);
   const auto rendezvous = std::make_shared<RendezvousServiceImpl>(coordinator, fleet);
@@ -113,12 +118,14 @@ absl::Status Serve(const Flags& flags) {
   WatchConnections(builder);
   builder.AddListeningPort(flags.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&jobs);
+  builder.RegisterService(&ablations);
   builder.RegisterService(&metrics);
   builder.RegisterService(&workers);
   builder.RegisterService(rendezvous.get());
   POLYMOE_RETURN_IF_ERROR(coordinator.Start());
   exporter->ShowAll(*coordinator.view());
   for (const auto& collector : collectors) collector->Show(coordinator.view());
+  stop_watch->ShowAll(*coordinator.view());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     return absl::UnavailableError(

@@ -16,27 +16,6 @@
 namespace polymoe {
 namespace {
 
-// Lower-case letters, digits and inner '-', 1 to 63: usable as a DNS label, a file name and a metric label value.
-bool IsName(const std::string& name) {
-  if (name.empty() || name.size() > 63 || name.front() == '-' || name.back() == '-') return false;
-  for (const char c : name) {
-    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-') return false;
-  }
-  return true;
-}
-
-absl::Status CheckHead(const v1::JobFile& file, const SourceMap& places) {
-  if (file.api_version() != "polymoe/v1") {
-    return places.Error("apiVersion", absl::StrCat("'", file.api_version(), "' is not known here; write polymoe/v1"));
-  }
-  if (file.kind() != "Job") return places.Error("kind", absl::StrCat("'", file.kind(), "' is not known here; write Job"));
-  if (!IsName(file.metadata().name())) {
-    return places.Error("metadata.name", absl::StrCat("'", file.metadata().name(),
-                                                      "' is not a name: use lower-case letters, digits and inner '-', at most 63"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckModel(const v1::ModelSpec& model, const SourceMap& places) {
   if (model.hidden() % model.heads() != 0 || model.hidden() / model.heads() % 2 != 0) {
     return places.Error("spec.model.heads", absl::StrCat("hidden ", model.hidden(), " / heads ", model.heads(),
@@ -103,6 +82,27 @@ absl::Status CheckValidation(const v1::ValidationSpec& validation, const SourceM
 
 }  // namespace
 
+bool IsName(const std::string& name) {
+  if (name.empty() || name.size() > 63 || name.front() == '-' || name.back() == '-') return false;
+  for (const char c : name) {
+    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-') return false;
+  }
+  return true;
+}
+
+absl::Status CheckHead(const std::string& api_version, const std::string& kind, const std::string& right_kind,
+                       const std::string& name, const SourceMap& places) {
+  if (api_version != "polymoe/v1") {
+    return places.Error("apiVersion", absl::StrCat("'", api_version, "' is not known here; write polymoe/v1"));
+  }
+  if (kind != right_kind) return places.Error("kind", absl::StrCat("'", kind, "' is not known here; write ", right_kind));
+  if (!IsName(name)) {
+    return places.Error("metadata.name",
+                        absl::StrCat("'", name, "' is not a name: use lower-case letters, digits and inner '-', at most 63"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<v1::JobFile> ParseJobFile(const std::string& text, const std::string& file) {
   v1::JobFile job;
   SourceMap places;
@@ -114,7 +114,7 @@ absl::StatusOr<v1::JobFile> ParseJobFile(const std::string& text, const std::str
 absl::Status CompleteJobFile(v1::JobFile* file, const SourceMap& places) {
   ApplyDefaults(file);
   POLYMOE_RETURN_IF_ERROR(CheckRules(*file, places));
-  POLYMOE_RETURN_IF_ERROR(CheckHead(*file, places));
+  POLYMOE_RETURN_IF_ERROR(CheckHead(file->api_version(), file->kind(), "Job", file->metadata().name(), places));
   POLYMOE_RETURN_IF_ERROR(CheckModel(file->spec().model(), places));
   POLYMOE_RETURN_IF_ERROR(CheckRanks(file->spec(), places));
   POLYMOE_RETURN_IF_ERROR(CheckTraining(file->spec(), places));

@@ -23,6 +23,13 @@ absl::StatusOr<v1::JobFile> ParseJobFile(const std::string& text, const std::str
 // microBatch divides the rank's share, ...). INVALID_ARGUMENT says path, value and what would be right.
 absl::Status CompleteJobFile(v1::JobFile* file, const SourceMap& places = {});
 
+// Lower-case letters, digits and inner '-', 1 to 63: usable as a DNS label, a file name and a metric label value.
+bool IsName(const std::string& name);
+
+// What every file begins with: apiVersion, its kind and a name.
+absl::Status CheckHead(const std::string& api_version, const std::string& kind, const std::string& right_kind,
+                       const std::string& name, const SourceMap& places);
+
 }  // namespace polymoe
 
 #endif  // POLYMOE_COMMON_SPEC_JOB_FILE_H_

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -59,12 +60,14 @@ std::string Join(const std::string& path, const std::string& name) {
   return path.empty() ? name : absl::StrCat(path, ".", name);
 }
 
-absl::Status CheckMessage(const Message& message, const std::string& path, const SourceMap& places);
+absl::Status CheckMessage(const Message& message, const std::string& path, const std::string& partial, const SourceMap& places);
 
-absl::Status CheckField(const Message& message, const FieldDescriptor* field, const std::string& path, const SourceMap& places) {
+absl::Status CheckField(const Message& message, const FieldDescriptor* field, const std::string& path, const std::string& partial,
+                        const SourceMap& places) {
   const v1::FieldRule& rule = RuleOf(field);
   if (!IsPresent(message, field)) {
-    return rule.required() ? places.Error(path, absl::StrCat("is missing: ", rule.help())) : absl::OkStatus();
+    const bool may_be_absent = !rule.required() || (!partial.empty() && absl::StartsWith(path, partial + "."));
+    return may_be_absent ? absl::OkStatus() : places.Error(path, absl::StrCat("is missing: ", rule.help()));
   }
   if (rule.has_min() || rule.has_max()) {
     const double value = NumberOf(message, field);
@@ -74,18 +77,18 @@ absl::Status CheckField(const Message& message, const FieldDescriptor* field, co
   }
   if (!IsMessage(field) || field->is_map()) return absl::OkStatus();
   const auto* reflection = message.GetReflection();
-  if (!field->is_repeated()) return CheckMessage(reflection->GetMessage(message, field), path, places);
+  if (!field->is_repeated()) return CheckMessage(reflection->GetMessage(message, field), path, partial, places);
   for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
     POLYMOE_RETURN_IF_ERROR(
-        CheckMessage(reflection->GetRepeatedMessage(message, field, i), absl::StrCat(path, "[", i, "]"), places));
+        CheckMessage(reflection->GetRepeatedMessage(message, field, i), absl::StrCat(path, "[", i, "]"), partial, places));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckMessage(const Message& message, const std::string& path, const SourceMap& places) {
+absl::Status CheckMessage(const Message& message, const std::string& path, const std::string& partial, const SourceMap& places) {
   const Descriptor* type = message.GetDescriptor();
   for (int i = 0; i < type->field_count(); ++i) {
-    POLYMOE_RETURN_IF_ERROR(CheckField(message, type->field(i), Join(path, type->field(i)->json_name()), places));
+    POLYMOE_RETURN_IF_ERROR(CheckField(message, type->field(i), Join(path, type->field(i)->json_name()), partial, places));
   }
   return absl::OkStatus();
 }
@@ -123,8 +126,8 @@ void ApplyDefaults(Message* message) {
   }
 }
 
-absl::Status CheckRules(const Message& message, const SourceMap& places) {
-  return CheckMessage(message, "", places);
+absl::Status CheckRules(const Message& message, const SourceMap& places, const std::string& partial) {
+  return CheckMessage(message, "", partial, places);
 }
 
 std::vector<FieldDoc> DescribeFields(const Descriptor* type) {

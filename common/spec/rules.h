@@ -19,8 +19,9 @@ namespace polymoe {
 // Gives every absent field with a default its value, absent sub-messages included unless they are required.
 void ApplyDefaults(google::protobuf::Message* message);
 
-// The first missing required field, or number out of range.
-absl::Status CheckRules(const google::protobuf::Message& message, const SourceMap& places);
+// The first missing required field, or number out of range. Below the path `partial` required fields may be absent: they are given
+// elsewhere.
+absl::Status CheckRules(const google::protobuf::Message& message, const SourceMap& places, const std::string& partial = "");
 
 // One row a field, for `polyctl explain` and docs/job-spec.md.
 struct FieldDoc {

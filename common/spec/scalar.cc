@@ -62,8 +62,27 @@ std::optional<uint64_t> ParseWhole(const FieldDescriptor* field, absl::string_vi
   return absl::SimpleAtoi(text, &value) ? std::optional(value) : std::nullopt;
 }
 
+// Of a value of the field, also where the field is a list of them.
+std::string ValueName(const FieldDescriptor* field) {
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return "true or false";
+    case FieldDescriptor::CPPTYPE_UINT32:
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return CountsTokens(field) ? "a token count such as 500k or 2M" : "a whole number";
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return "a number";
+    case FieldDescriptor::CPPTYPE_STRING:
+      return "a text";
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return absl::StrCat("one of ", absl::StrJoin(Spellings(field->enum_type()), ", "));
+    default:
+      return "a mapping";
+  }
+}
+
 absl::Status Expected(const FieldDescriptor* field, absl::string_view text) {
-  return absl::InvalidArgumentError(absl::StrCat("expected ", TypeName(field), ", found '", text, "'"));
+  return absl::InvalidArgumentError(absl::StrCat("expected ", ValueName(field), ", found '", text, "'"));
 }
 
 absl::Status SetEnum(Message* message, const FieldDescriptor* field, absl::string_view text) {
@@ -77,6 +96,20 @@ absl::Status SetEnum(Message* message, const FieldDescriptor* field, absl::strin
   const std::string guess = ClosestMatch(text, Spellings(type));
   return absl::InvalidArgumentError(absl::StrCat("expected ", TypeName(field), ", found '", text, "'",
                                                  guess.empty() ? "" : absl::StrCat("; did you mean ", guess, "?")));
+}
+
+absl::Status AddItem(Message* message, const FieldDescriptor* field, absl::string_view text) {
+  const Reflection* reflection = message->GetReflection();
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    reflection->AddString(message, field, std::string(text));
+    return absl::OkStatus();
+  }
+  POLYMOE_CHECK(field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64, "lists of %s's type do not occur",
+                field->full_name().c_str());
+  const std::optional<uint64_t> value = ParseWhole(field, text);
+  if (!value) return Expected(field, text);
+  reflection->AddUInt64(message, field, *value);
+  return absl::OkStatus();
 }
 
 int EditDistance(absl::string_view a, absl::string_view b) {
@@ -104,25 +137,11 @@ std::string FormatDouble(double value) {
 }  // namespace
 
 std::string TypeName(const FieldDescriptor* field) {
-  switch (field->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_BOOL:
-      return "true or false";
-    case FieldDescriptor::CPPTYPE_UINT32:
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return CountsTokens(field) ? "a token count such as 500k or 2M" : "a whole number";
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return "a number";
-    case FieldDescriptor::CPPTYPE_STRING:
-      return "a text";
-    case FieldDescriptor::CPPTYPE_ENUM:
-      return absl::StrCat("one of ", absl::StrJoin(Spellings(field->enum_type()), ", "));
-    default:
-      return field->is_repeated() && !field->is_map() ? "a list" : "a mapping";
-  }
+  return field->is_repeated() && !field->is_map() ? "a list" : ValueName(field);
 }
 
 absl::Status SetScalar(Message* message, const FieldDescriptor* field, absl::string_view text) {
-  POLYMOE_CHECK(!field->is_repeated(), "repeated scalars do not occur in the job file");
+  if (field->is_repeated()) return AddItem(message, field, text);
   const Reflection* reflection = message->GetReflection();
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
@@ -173,6 +192,14 @@ std::string GetScalar(const Message& message, const FieldDescriptor* field) {
       break;
   }
   POLYMOE_CHECK(false, "field %s has a type that the job file does not use", field->full_name().c_str());
+}
+
+std::string GetItem(const Message& message, const FieldDescriptor* field, int index) {
+  const Reflection* reflection = message.GetReflection();
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) return reflection->GetRepeatedString(message, field, index);
+  POLYMOE_CHECK(field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64, "lists of %s's type do not occur",
+                field->full_name().c_str());
+  return absl::StrCat(reflection->GetRepeatedUInt64(message, field, index));
 }
 
 std::string ClosestMatch(absl::string_view word, const std::vector<std::string>& candidates) {

@@ -4,6 +4,8 @@
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -17,6 +19,10 @@ class SourceMap {
 
   void Add(const std::string& path, int line, int column) { places_[path] = {line, column}; }
 
+  // The same places for a message that was made from this file: errors about a path that begins with the first of a pair name the second
+  // instead, the first pair that fits, and end with `note`.
+  SourceMap Renamed(std::vector<std::pair<std::string, std::string>> prefixes, std::string note) const;
+
   // INVALID_ARGUMENT "job.yaml:3:7: spec.model.heads: WHAT". For an absent field, the place of the nearest enclosing one.
   absl::Status Error(const std::string& path, absl::string_view what) const;
 
@@ -26,6 +32,8 @@ class SourceMap {
   };
   std::string file_;
   std::map<std::string, Place> places_;
+  std::vector<std::pair<std::string, std::string>> renamed_;
+  std::string note_;
 };
 
 }  // namespace polymoe

@@ -93,6 +93,12 @@ class Reader {
     for (size_t i = 0; i < node.size(); ++i) {
       const std::string item_path = absl::StrCat(path, "[", i, "]");
       Note(item_path, node[i]);
+      if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+        if (!node[i].IsScalar()) return places_.Error(item_path, absl::StrCat("expected a single value, found ", Kind(node[i])));
+        if (const absl::Status status = SetScalar(message, field, node[i].Scalar()); !status.ok())
+          return places_.Error(item_path, status.message());
+        continue;
+      }
       POLYMOE_RETURN_IF_ERROR(ReadMessage(node[i], item_path, message->GetReflection()->AddMessage(message, field)));
     }
     return absl::OkStatus();

@@ -31,7 +31,13 @@ void EmitField(const Message& message, const FieldDescriptor* field, YAML::Emitt
     out << YAML::EndMap;
   } else if (field->is_repeated()) {
     out << YAML::BeginSeq;
-    for (int i = 0; i < reflection->FieldSize(message, field); ++i) Emit(reflection->GetRepeatedMessage(message, field, i), out);
+    for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+      if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        Emit(reflection->GetRepeatedMessage(message, field, i), out);
+      } else {
+        out << GetItem(message, field, i);
+      }
+    }
     out << YAML::EndSeq;
   } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
     Emit(reflection->GetMessage(message, field), out);

@@ -31,12 +31,21 @@ int64_t WaitingSince(const v1::Job& job) {
   return job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
 }
 
-absl::StatusOr<v1::Job> ParseJob(const JobRow& row) {
-  v1::Job job;
-  const auto status = google::protobuf::util::JsonStringToMessage(row.json, &job);
-  if (!status.ok())
-    return absl::DataLossError(absl::StrCat("store: job ", row.id, " cannot be read: ", std::string(status.message())));
-  return job;
+// A JobRow or an AblationRow, and what it holds.
+template <class Message, class Row>
+absl::StatusOr<Message> Parse(const Row& row, const char* what) {
+  Message message;
+  const auto status = google::protobuf::util::JsonStringToMessage(row.json, &message);
+  if (status.ok()) return message;
+  return absl::DataLossError(absl::StrCat("store: ", what, " ", row.id, " cannot be read: ", std::string(status.message())));
+}
+
+template <class Row, class Message>
+absl::StatusOr<Row> Format(const std::string& request_id, const Message& message) {
+  Row row{.id = message.id(), .request_id = request_id};
+  const auto status = google::protobuf::util::MessageToJsonString(message, &row.json);
+  if (!status.ok()) return absl::InternalError(absl::StrCat(message.id(), ": ", std::string(status.message())));
+  return row;
 }
 
 }  // namespace
@@ -64,9 +73,15 @@ absl::Status Coordinator::Start() {
   auto view = std::make_shared<View>();
   const int64_t now_ms = NowMs();
   for (const JobRow& row : rows) {
-    POLYMOE_ASSIGN_OR_RETURN(v1::Job job, ParseJob(row));
+    POLYMOE_ASSIGN_OR_RETURN(v1::Job job, Parse<v1::Job>(row, "job"));
     view->jobs[job.id()] = std::make_shared<v1::Job>(job);
     cluster_.Restore(std::move(job), row.request_id, now_ms);
+  }
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<AblationRow> ablations, store_.LoadAblations());
+  for (const AblationRow& row : ablations) {
+    POLYMOE_ASSIGN_OR_RETURN(v1::Ablation ablation, Parse<v1::Ablation>(row, "ablation"));
+    view->ablations[ablation.id()] = std::make_shared<v1::Ablation>(ablation);
+    POLYMOE_RETURN_IF_ERROR(cluster_.RestoreAblation(std::move(ablation), row.request_id));
   }
   view_ = view;
   if (!rows.empty()) LogInfo("jobs loaded", {{"jobs", absl::StrCat(rows.size())}});
@@ -93,30 +108,67 @@ bool Coordinator::Enqueue(Event event) {
   return true;
 }
 
-void Coordinator::Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done) {
-  auto result = std::make_shared<absl::StatusOr<v1::SubmitResponse>>();
-  const bool queued =
-      Enqueue({[=, this] { *result = cluster_.Submit(request, NewJobId(request.file()), NowMs()); }, [=] { done(*result); }});
-  if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again with the same request id"));
+template <class Result>
+void Coordinator::Ask(std::function<Result()> change, std::function<void(Result)> done) {
+  auto result = std::make_shared<Result>();
+  const bool queued = Enqueue({[=] { *result = change(); }, [=] { done(*result); }});
+  if (!queued)
+    done(absl::ResourceExhaustedError("the coordinator is overloaded; try again, with the same request id if it has one"));
 }
 
-std::string Coordinator::NewJobId(const v1::JobFile& file) const {
+void Coordinator::Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done) {
+  Ask<absl::StatusOr<v1::SubmitResponse>>(
+      [=, this] { return cluster_.Submit(request, MakeId(request.file().metadata().name()), NowMs()); }, done);
+}
+
+std::string Coordinator::MakeId(const std::string& name) const {
   std::string id;
-  do id = absl::StrCat(file.metadata().name(), "-", NewSuffix(5));
-  while (cluster_.jobs().contains(id));  // 25 bits: rare, but a job of that id must not be overwritten
+  do id = absl::StrCat(name, "-", NewSuffix(5));
+  while (cluster_.jobs().contains(id) || cluster_.ablations().contains(id));  // 25 bits: rare, but no other must be overwritten
   return id;
 }
 
 void Coordinator::Cancel(const std::string& id, const std::function<void(absl::StatusOr<v1::Job>)>& done) {
-  auto result = std::make_shared<absl::StatusOr<v1::Job>>();
-  const bool queued = Enqueue({[=, this] { *result = cluster_.Cancel(id, NowMs()); }, [=] { done(*result); }});
-  if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again"));
+  Ask<absl::StatusOr<v1::Job>>([=, this] { return cluster_.Cancel(id, NowMs()); }, done);
 }
 
 void Coordinator::DrainWorker(const std::string& worker, const std::function<void(absl::Status)>& done) {
-  auto result = std::make_shared<absl::Status>();
-  const bool queued = Enqueue({[=, this] { *result = cluster_.Drain(worker); }, [=] { done(*result); }});
-  if (!queued) done(absl::ResourceExhaustedError("the coordinator is overloaded; try again"));
+  Ask<absl::Status>([=, this] { return cluster_.Drain(worker); }, done);
+}
+
+void Coordinator::SubmitAblation(const v1::SubmitAblationRequest& request,
+                                 const std::function<void(absl::StatusOr<v1::SubmitAblationResponse>)>& done) {
+  Ask<absl::StatusOr<v1::SubmitAblationResponse>>(
+      [=, this] {
+        return cluster_.SubmitAblation(
+            request, [this](const std::string& name) { return MakeId(name); }, NowMs());
+      },
+      done);
+}
+
+void Coordinator::PauseAblation(const std::string& id, const AblationDone& done) {
+  Ask<absl::StatusOr<v1::Ablation>>([=, this] { return cluster_.PauseAblation(id); }, done);
+}
+
+void Coordinator::ResumeAblation(const std::string& id, const AblationDone& done) {
+  Ask<absl::StatusOr<v1::Ablation>>([=, this] { return cluster_.ResumeAblation(id); }, done);
+}
+
+void Coordinator::CancelAblation(const std::string& id, const AblationDone& done) {
+  Ask<absl::StatusOr<v1::Ablation>>([=, this] { return cluster_.CancelAblation(id, NowMs()); }, done);
+}
+
+void Coordinator::AddArm(const v1::AddArmRequest& request, const AblationDone& done) {
+  Ask<absl::StatusOr<v1::Ablation>>(
+      [=, this] {
+        return cluster_.AddArm(
+            request, [this](const std::string& name) { return MakeId(name); }, NowMs());
+      },
+      done);
+}
+
+bool Coordinator::StopRun(const std::string& job, const std::string& why) {
+  return Enqueue({[=, this] { cluster_.StopRun(job, why, NowMs()); }, {}});
 }
 
 void Coordinator::Connect(const v1::Register& message, const std::shared_ptr<WorkerLink>& link) {
@@ -208,10 +260,12 @@ bool Coordinator::Tick(const std::deque<Event>& events) {
 absl::Status Coordinator::Commit(const Effects& effects) {
   StoreBatch batch{.points = effects.points, .logs = effects.logs};
   for (const std::string& id : effects.jobs) {
-    JobRow row{.id = id, .request_id = cluster_.request_id(id)};
-    const auto status = google::protobuf::util::MessageToJsonString(cluster_.jobs().at(id), &row.json);
-    if (!status.ok()) return absl::InternalError(absl::StrCat("job ", id, ": ", std::string(status.message())));
+    POLYMOE_ASSIGN_OR_RETURN(JobRow row, Format<JobRow>(cluster_.request_id(id), cluster_.jobs().at(id)));
     batch.jobs.push_back(std::move(row));
+  }
+  for (const std::string& id : effects.ablations) {
+    POLYMOE_ASSIGN_OR_RETURN(AblationRow row, Format<AblationRow>(cluster_.ablation_request_id(id), cluster_.ablations().at(id)));
+    batch.ablations.push_back(std::move(row));
   }
   return batch.empty() ? absl::OkStatus() : store_.Commit(batch);
 }
@@ -219,11 +273,13 @@ absl::Status Coordinator::Commit(const Effects& effects) {
 void Coordinator::Publish(Effects& effects) {
   Committed committed{.points = std::move(effects.points), .logs = std::move(effects.logs)};
   auto view = std::make_shared<View>();
-  view->jobs = this->view()->jobs;
+  const std::shared_ptr<const View> before = this->view();
+  view->jobs = before->jobs;
+  view->ablations = before->ablations;
   for (const std::string& id : effects.jobs) {
     auto job = std::make_shared<const v1::Job>(cluster_.jobs().at(id));
-    const auto before = view->jobs.find(id);
-    if (before == view->jobs.end() || before->second->state() != job->state()) {
+    const auto known = view->jobs.find(id);
+    if (known == view->jobs.end() || known->second->state() != job->state()) {
       LogInfo("job changed", {{"job", id},
                               {"state", Lower(v1::JobState_Name(job->state()), sizeof("JOB_STATE_") - 1)},
                               {"attempt", absl::StrCat(job->attempts_size())},
@@ -231,6 +287,16 @@ void Coordinator::Publish(Effects& effects) {
     }
     view->jobs[id] = job;
     committed.jobs.push_back(std::move(job));
+  }
+  for (const std::string& id : effects.ablations) {
+    auto ablation = std::make_shared<const v1::Ablation>(cluster_.ablations().at(id));
+    const auto known = view->ablations.find(id);
+    if (known == view->ablations.end() || known->second->state() != ablation->state()) {
+      LogInfo("ablation changed",
+              {{"ablation", id}, {"state", Lower(v1::AblationState_Name(ablation->state()), sizeof("ABLATION_STATE_") - 1)}});
+    }
+    view->ablations[id] = ablation;
+    committed.ablations.push_back(std::move(ablation));
   }
   for (const auto& [name, state] : cluster_.workers()) {
     v1::Worker& worker = view->workers.emplace_back();
@@ -269,7 +335,7 @@ void Coordinator::Publish(Effects& effects) {
       return weak.expired();
     });
   }
-  if (committed.jobs.empty() && committed.points.empty() && committed.logs.empty()) return;
+  if (committed.jobs.empty() && committed.ablations.empty() && committed.points.empty() && committed.logs.empty()) return;
   for (const auto& listener : listeners) listener->OnCommit(committed);
 }
 

@@ -41,7 +41,7 @@ class Coordinator {
               std::function<void(absl::Status)> fatal);
   ~Coordinator();
 
-  // Loads the jobs and starts the thread.
+  // Loads the jobs and ablations and starts the thread.
   absl::Status Start();
   // Ends it after the events that are queued. Workers go on.
   void Stop();
@@ -51,6 +51,17 @@ class Coordinator {
   void Submit(const v1::SubmitRequest& request, const std::function<void(absl::StatusOr<v1::SubmitResponse>)>& done);
   void Cancel(const std::string& id, const std::function<void(absl::StatusOr<v1::Job>)>& done);
   void DrainWorker(const std::string& worker, const std::function<void(absl::Status)>& done);
+
+  // As Cluster has them.
+  using AblationDone = std::function<void(absl::StatusOr<v1::Ablation>)>;
+  void SubmitAblation(const v1::SubmitAblationRequest& request,
+                      const std::function<void(absl::StatusOr<v1::SubmitAblationResponse>)>& done);
+  void PauseAblation(const std::string& id, const AblationDone& done);
+  void ResumeAblation(const std::string& id, const AblationDone& done);
+  void CancelAblation(const std::string& id, const AblationDone& done);
+  void AddArm(const v1::AddArmRequest& request, const AblationDone& done);
+  // Nobody waits for it. False when too many events wait, or after Stop.
+  bool StopRun(const std::string& job, const std::string& why);
 
   // The first message of a stream, then the others, then its end. Messages of a link that was replaced are dropped.
   void Connect(const v1::Register& message, const std::shared_ptr<WorkerLink>& link);
@@ -71,7 +82,11 @@ class Coordinator {
   int64_t NowMs() const;
   bool Enqueue(Event event);
   void Loop();
-  std::string NewJobId(const v1::JobFile& file) const;
+  // Queues a change whose result `done` gets after the commit.
+  template <class Result>
+  void Ask(std::function<Result()> change, std::function<void(Result)> done);
+  // A new id for a job or an ablation of that name.
+  std::string MakeId(const std::string& name) const;
   // False when the store failed.
   bool Tick(const std::deque<Event>& events);
   absl::Status Commit(const Effects& effects);

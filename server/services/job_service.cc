@@ -10,11 +10,10 @@
 #include "common/spec/ranks.h"
 #include "server/services/call.h"
 #include "server/services/job_streams.h"
+#include "server/services/page.h"
 
 namespace polymoe {
 namespace {
-
-constexpr uint32_t kDefaultPage = 100, kLargestPage = 1000;
 
 bool Matches(const v1::Job& job, const v1::ListJobsRequest& request) {
   if (request.states_size() > 0 &&
@@ -29,26 +28,13 @@ bool Matches(const v1::Job& job, const v1::ListJobsRequest& request) {
   return absl::StartsWith(job.file().metadata().name(), request.name_prefix());
 }
 
-// Where a page begins: behind this (time, id). Newest first, so later pages are older and a new job moves no page.
-std::pair<int64_t, std::string> PageKey(const v1::Job& job) {
-  return {job.created_ms(), job.id()};
-}
-
 absl::StatusOr<v1::ListJobsResponse> ListPage(const View& view, const v1::ListJobsRequest& request) {
-  std::vector<std::shared_ptr<const v1::Job>> jobs;
-  for (const auto& [id, job] : view.jobs) {
-    if (Matches(*job, request)) jobs.push_back(job);
-  }
-  std::sort(jobs.begin(), jobs.end(), [](const auto& a, const auto& b) { return PageKey(*a) > PageKey(*b); });
-  if (!request.page_token().empty()) {
-    const auto last = view.jobs.find(request.page_token());
-    if (last == view.jobs.end()) return absl::InvalidArgumentError("the page token is not one that List gave");
-    std::erase_if(jobs, [&](const auto& job) { return PageKey(*job) >= PageKey(*last->second); });
-  }
+  const auto page = PageOf(
+      view.jobs, [&](const v1::Job& job) { return Matches(job, request); }, request.page_size(), request.page_token());
+  if (!page.ok()) return page.status();
   v1::ListJobsResponse response;
-  const size_t size = request.page_size() == 0 ? kDefaultPage : std::min(request.page_size(), kLargestPage);
-  for (size_t i = 0; i < std::min(size, jobs.size()); ++i) *response.add_jobs() = *jobs[i];
-  if (jobs.size() > size) response.set_next_page_token(jobs[size - 1]->id());
+  for (const auto& job : page->items) *response.add_jobs() = *job;
+  response.set_next_page_token(page->next_token);
   return response;
 }
 

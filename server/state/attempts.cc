@@ -347,14 +347,15 @@ void Cluster::EndAttempt(v1::Job& job, v1::Attempt& attempt, int64_t now_ms) {
   if (attempt.end_reason() == v1::END_REASON_COMPLETED) {
     Finish(job, v1::JOB_STATE_SUCCEEDED, "", now_ms);
   } else if (job.cancel_requested()) {
-    Finish(job, v1::JOB_STATE_CANCELLED, "cancelled by request", now_ms);
+    Finish(job, v1::JOB_STATE_CANCELLED, WhyCancelled(job), now_ms);
   } else {
     Retry(job, attempt, now_ms);
   }
 }
 
 void Cluster::Retry(v1::Job& job, const v1::Attempt& attempt, int64_t now_ms) {
-  if (attempt.end_reason() == v1::END_REASON_RESIZED) return AwaitRetry(job, attempt, now_ms);
+  if (attempt.end_reason() == v1::END_REASON_RESIZED || attempt.end_reason() == v1::END_REASON_PAUSED)
+    return AwaitRetry(job, attempt, now_ms);
   const v1::RestartSpec& restart = job.file().spec().restart();
   const bool lost = WasLost(attempt.end_reason());
   lost ? job.set_worker_losses(job.worker_losses() + 1) : job.set_failures(job.failures() + 1);

@@ -62,20 +62,24 @@ absl::StatusOr<v1::SubmitResponse> Cluster::Submit(const v1::SubmitRequest& requ
     response.set_existed(true);
     return response;
   }
+  *response.mutable_job() = AddJob(id, request.file(), request.request_id(), now_ms);
+  return response;
+}
+
+v1::Job& Cluster::AddJob(const std::string& id, const v1::JobFile& file, const std::string& request_id, int64_t now_ms) {
   POLYMOE_CHECK(!jobs_.contains(id), "two jobs of id %s", id.c_str());
   v1::Job& job = jobs_[id];
   job.set_id(id);
-  *job.mutable_file() = request.file();
+  *job.mutable_file() = file;
   job.set_state(v1::JOB_STATE_PENDING);
   job.mutable_waiting()->set_reason(v1::WAIT_REASON_NOT_YET_SCHEDULED);
   job.mutable_waiting()->set_detail("submitted, not yet considered");
-  job.mutable_progress()->set_tokens_target(request.file().spec().train().tokens());
+  job.mutable_progress()->set_tokens_target(file.spec().train().tokens());
   job.set_created_ms(now_ms);
-  by_request_[request.request_id()] = id;
-  request_ids_[id] = request.request_id();
+  by_request_[request_id] = id;
+  request_ids_[id] = request_id;
   Changed(job);
-  *response.mutable_job() = job;
-  return response;
+  return job;
 }
 
 absl::StatusOr<v1::Job> Cluster::Cancel(const std::string& id, int64_t now_ms) {
@@ -88,7 +92,7 @@ absl::StatusOr<v1::Job> Cluster::Cancel(const std::string& id, int64_t now_ms) {
   if (v1::Attempt* attempt = Live(job); attempt != nullptr) {
     StopAttempt(job, *attempt, v1::END_REASON_CANCELLED, "");
   } else {
-    Finish(job, v1::JOB_STATE_CANCELLED, "cancelled by request", now_ms);
+    Finish(job, v1::JOB_STATE_CANCELLED, WhyCancelled(job), now_ms);
   }
   return job;
 }
@@ -177,6 +181,7 @@ void Cluster::Tick(int64_t now_ms) {
                                config_.start_timeout_ms / 1000, " s"));
     }
   }
+  TickAblations(now_ms);
   const Plan plan = Schedule(SchedulerView(), config_.scheduler, now_ms);
   for (const Start& start : plan.starts) Launch(jobs_.at(start.job), start, now_ms);
   ShowWaits(plan.waits);
@@ -199,13 +204,16 @@ void Cluster::ShowWaits(const std::vector<Wait>& waits) {
 SchedulerInput Cluster::SchedulerView() const {
   SchedulerInput input;
   for (const auto& [id, job] : jobs_) {
-    if (job.state() != v1::JOB_STATE_PENDING) continue;
+    if (job.state() != v1::JOB_STATE_PENDING || job.held()) continue;
     const int64_t since = job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
     input.jobs.push_back({id, RankChoices(job.file().spec()), since, job.waiting().until_ms()});
   }
-  std::sort(input.jobs.begin(), input.jobs.end(), [&](const WaitingJob& a, const WaitingJob& b) {
-    return std::make_tuple(jobs_.at(a.id).created_ms(), a.id) < std::make_tuple(jobs_.at(b.id).created_ms(), b.id);
-  });
+  // Runs of an ablation are of the same time and come in their order.
+  const auto age = [&](const WaitingJob& waiting) {
+    const auto place = run_places_.find(waiting.id);
+    return std::make_tuple(jobs_.at(waiting.id).created_ms(), place == run_places_.end() ? 0 : place->second, waiting.id);
+  };
+  std::sort(input.jobs.begin(), input.jobs.end(), [&](const WaitingJob& a, const WaitingJob& b) { return age(a) < age(b); });
   for (const auto& [name, worker] : workers_) {
     if (!worker.connected || worker.draining) continue;
     OpenWorker open{.name = name, .slots = static_cast<uint32_t>(worker.slots.size())};

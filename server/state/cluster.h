@@ -1,7 +1,7 @@
 // The coordinator's state and every change that it can go through. Pure: no I/O, no clock (`now_ms` is passed in), no randomness; one
 // thread. What a change means for others collects in Effects, which the coordinator commits and then sends.
 //
-// What must survive a restart is in the jobs (v1::Job); workers are known again once they register.
+// What must survive a restart is in the jobs (v1::Job) and ablations (v1::Ablation); workers are known again once they register.
 //
 // Why an attempt that is broken does not wait for ranks on a worker whose stream broke, though they may still run there (a zombie):
 // the number of the attempt keeps them harmless. Ranks that lost a peer train no further; what they report is refused once a newer
@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "polymoe/v1/ablation.pb.h"
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/worker.pb.h"
 
@@ -53,12 +54,18 @@ struct WorkerState {
 
 // What the changes since the last Take() lead to.
 struct Effects {
-  std::set<std::string> jobs;    // changed
+  std::set<std::string> jobs;  // changed
+  std::set<std::string> ablations;
   std::vector<PointRow> points;  // to store
   std::vector<LogRow> logs;
   std::vector<std::pair<std::string, v1::CoordinatorMessage>> messages;  // worker, message; after the commit
   std::vector<v1::EndReason> attempt_ends;
 };
+
+struct PlannedRun;
+
+// A new id for a job or an ablation of that name; nothing else has it.
+using NewId = std::function<std::string(const std::string& name)>;
 
 class Cluster {
  public:
@@ -71,6 +78,23 @@ class Cluster {
   absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request, const std::string& id, int64_t now_ms);
   absl::StatusOr<v1::Job> Cancel(const std::string& id, int64_t now_ms);
 
+  // ---- ablations (ablations.cc). Their runs are jobs that are held, not given to the scheduler, until a tick releases them: in their
+  // order, and no more than budget.parallelSlots allows at a time.
+
+  // After the jobs of its runs. DATA_LOSS when one is missing.
+  absl::Status RestoreAblation(v1::Ablation ablation, const std::string& request_id);
+  // The file is complete. ALREADY_EXISTS for a known request id with another file.
+  absl::StatusOr<v1::SubmitAblationResponse> SubmitAblation(const v1::SubmitAblationRequest& request, const NewId& new_id,
+                                                            int64_t now_ms);
+  // Runs that have slots save a checkpoint and give them back, charged to no budget. FAILED_PRECONDITION when it is over.
+  absl::StatusOr<v1::Ablation> PauseAblation(const std::string& id);
+  absl::StatusOr<v1::Ablation> ResumeAblation(const std::string& id);
+  absl::StatusOr<v1::Ablation> CancelAblation(const std::string& id, int64_t now_ms);
+  // Runs of the new arm come behind the others; an ablation that was over is active again.
+  absl::StatusOr<v1::Ablation> AddArm(const v1::AddArmRequest& request, const NewId& new_id, int64_t now_ms);
+  // Cancels a run for a stop rule, `why` in one sentence; it counts as ended as it should. Nothing if it has ended or is ending.
+  void StopRun(const std::string& job, const std::string& why, int64_t now_ms);
+
   // A worker's stream opened; answers Registered.
   void Register(const v1::Register& message, int64_t now_ms);
   void Disconnect(const std::string& worker);
@@ -80,15 +104,18 @@ class Cluster {
   // NOT_FOUND for a worker that is not known. Tells it to drain.
   absl::Status Drain(const std::string& worker);
 
-  // Ends what has run out: leases, start timeouts, ranks of broken attempts that nobody can reach. Then places waiting jobs, and stops
-  // an elastic job that has just saved a checkpoint if it can go on with more ranks.
+  // Ends what has run out: leases, start timeouts, ranks of broken attempts that nobody can reach. Then ends ablations whose runs are
+  // over, releases runs of the others, places waiting jobs, and stops an elastic job that has just saved a checkpoint if it can go on
+  // with more ranks.
   void Tick(int64_t now_ms);
 
   Effects Take() { return std::exchange(effects_, {}); }
 
   const std::map<std::string, v1::Job>& jobs() const { return jobs_; }
+  const std::map<std::string, v1::Ablation>& ablations() const { return ablations_; }
   const std::map<std::string, WorkerState>& workers() const { return workers_; }
   const std::string& request_id(const std::string& job) const { return request_ids_.at(job); }
+  const std::string& ablation_request_id(const std::string& ablation) const { return ablation_request_ids_.at(ablation); }
 
   // Slots of a worker that hold a rank which has not ended, zombies included.
   std::set<uint32_t> BusySlots(const std::string& worker) const;
@@ -96,6 +123,17 @@ class Cluster {
  private:
   v1::Attempt* Live(v1::Job& job);  // newest attempt if it has not ended
   void Changed(v1::Job& job);
+  void Changed(v1::Ablation& ablation);
+  v1::Job& AddJob(const std::string& id, const v1::JobFile& file, const std::string& request_id, int64_t now_ms);
+  absl::StatusOr<v1::Ablation*> FindAblation(const std::string& id);
+  // Nothing for a job of its own.
+  const v1::AblationRun* RunOf(const v1::Job& job) const;
+  void AddRun(v1::Ablation& ablation, const PlannedRun& planned, const NewId& new_id, int64_t now_ms);
+  std::string WhyCancelled(const v1::Job& job) const;
+  void FinishIfOver(v1::Ablation& ablation, int64_t now_ms);
+  void TickAblations(int64_t now_ms);
+  void ReleaseRuns(v1::Ablation& ablation);
+  void ShowHeldRuns(const v1::Ablation& ablation);
   void Send(const std::string& worker, v1::CoordinatorMessage message);
   void SendDrain(const std::string& worker);
   void StoreReport(const v1::Report& report);
@@ -137,12 +175,16 @@ class Cluster {
   std::map<std::string, v1::Job> jobs_;
   std::map<std::string, std::string> request_ids_;  // by job
   std::map<std::string, std::string> by_request_;   // job by request id
+  std::map<std::string, v1::Ablation> ablations_;
+  std::map<std::string, std::string> ablation_request_ids_, ablation_by_request_;
+  std::map<std::string, size_t> run_places_;  // by job of a run: where it stands in the runs of its ablation
   std::map<std::string, WorkerState> workers_;
   std::set<std::string> saved_;  // jobs with a new checkpoint since the last tick
   Effects effects_;
 };
 
 bool IsFinal(v1::JobState state);
+bool IsFinal(v1::AblationState state);
 
 }  // namespace polymoe
 

@@ -2,6 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "server/state/cluster.h"
+
 namespace polymoe {
 namespace {
 
@@ -37,6 +39,25 @@ absl::StatusOr<std::shared_ptr<const v1::Ablation>> View::FindAblation(const std
   std::shared_ptr<const v1::Ablation> ablation = FindIn(ablations, id_or_name);
   if (ablation == nullptr) return NoSuchAblation(id_or_name);
   return ablation;
+}
+
+v1::AblationProgress ProgressOf(const v1::Ablation& ablation, const View& view) {
+  v1::AblationProgress progress;
+  progress.set_runs(ablation.runs_size());
+  for (const v1::AblationRun& run : ablation.runs()) {
+    const auto it = view.jobs.find(run.job());
+    if (it == view.jobs.end()) continue;
+    const v1::Job& job = *it->second;
+    const bool final = IsFinal(job.state());
+    progress.set_ended(progress.ended() + (final ? 1 : 0));
+    progress.set_tokens(progress.tokens() + job.progress().tokens());
+    progress.set_tokens_target(progress.tokens_target() + (final ? job.progress().tokens() : job.progress().tokens_target()));
+    if (job.state() != v1::JOB_STATE_STARTING && job.state() != v1::JOB_STATE_RUNNING) continue;
+    progress.set_running(progress.running() + 1);
+    if (job.state() == v1::JOB_STATE_RUNNING)
+      progress.set_tokens_per_second(progress.tokens_per_second() + job.progress().tokens_per_second());
+  }
+  return progress;
 }
 
 }  // namespace polymoe

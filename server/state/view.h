@@ -30,6 +30,9 @@ struct View {
   absl::StatusOr<std::shared_ptr<const v1::Ablation>> FindAblation(const std::string& id_or_name) const;
 };
 
+// How far the runs of an ablation are.
+v1::AblationProgress ProgressOf(const v1::Ablation& ablation, const View& view);
+
 struct Committed {
   std::shared_ptr<const View> view;
   std::vector<std::shared_ptr<const v1::Job>> jobs;  // changed

@@ -6,15 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "polymoe/v1/ablation.pb.h"
 #include "polymoe/v1/job_spec.pb.h"
 
 namespace polymoe {
 namespace {
 
 TEST(Rules, EveryFieldExplainsItselfAndEveryDefaultParses) {
-  for (const FieldDoc& doc : DescribeFields(v1::JobFile::descriptor())) {
-    EXPECT_FALSE(doc.help.empty()) << doc.path << " has no help";
-    EXPECT_FALSE(doc.type.empty()) << doc.path;
+  for (const auto* type : {v1::JobFile::descriptor(), v1::AblationFile::descriptor()}) {
+    for (const FieldDoc& doc : DescribeFields(type)) {
+      EXPECT_FALSE(doc.help.empty()) << doc.path << " has no help";
+      EXPECT_FALSE(doc.type.empty()) << doc.path;
+    }
   }
   v1::JobFile file;
   ApplyDefaults(&file);  // CHECKs that each default is a value of its field

@@ -13,6 +13,7 @@
 #include "tests/fakes/blocking_queue.h"
 #include "tests/fakes/clock.h"
 #include "tests/server/coordinator/held_store.h"
+#include "tests/server/state/ablation_harness.h"
 
 namespace polymoe {
 namespace {
@@ -189,6 +190,58 @@ TEST_F(CoordinatorTest, AJobThatCannotBeReadIsNamed) {
   const absl::Status status = coordinator.Start();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), HasSubstr("j-bad"));
+}
+
+TEST_F(CoordinatorTest, AnAblationAndItsJobsAreOneCommitAndOneNews) {
+  const auto listener = std::make_shared<RecordingListener>();
+  coordinator_->AddListener(listener);
+  store_.HoldCommits();
+  BlockingQueue<absl::StatusOr<v1::SubmitAblationResponse>> answers;
+  coordinator_->SubmitAblation(AblationRequest("r", AblationOf()), [&](const auto& answer) { answers.Push(answer); });
+  const StoreBatch batch = store_.NextHeld();
+  ASSERT_THAT(batch.ablations, SizeIs(1));
+  EXPECT_EQ(batch.ablations[0].request_id, "r");
+  EXPECT_THAT(batch.jobs, SizeIs(4));
+  EXPECT_THAT(coordinator_->view()->ablations, IsEmpty()) << "nothing is shown before it is durable";
+  EXPECT_TRUE(answers.empty());
+  store_.EndHeld(absl::OkStatus());
+  const std::string id = answers.Pop()->ablation().id();
+  EXPECT_THAT(id, StartsWith("study-"));
+  const Committed committed = listener->commits.Pop();
+  ASSERT_THAT(committed.ablations, SizeIs(1));
+  EXPECT_EQ(committed.ablations[0], committed.view->ablations.at(id));
+  EXPECT_THAT(committed.jobs, SizeIs(4));
+}
+
+TEST_F(CoordinatorTest, AblationsOutliveTheCoordinator) {
+  BlockingQueue<absl::StatusOr<v1::SubmitAblationResponse>> submitted;
+  BlockingQueue<absl::StatusOr<v1::Ablation>> changed;
+  const auto submit = [&] {
+    coordinator_->SubmitAblation(AblationRequest("r", AblationOf()), [&](const auto& answer) { submitted.Push(answer); });
+    return submitted.Pop().value();
+  };
+  const std::string id = submit().ablation().id();
+  coordinator_->PauseAblation(id, [&](const auto& answer) { changed.Push(answer); });
+  ASSERT_TRUE(changed.Pop().ok());
+  coordinator_.reset();
+  Start();
+  EXPECT_EQ(coordinator_->view()->ablations.at(id)->state(), v1::ABLATION_STATE_PAUSED);
+  const v1::SubmitAblationResponse again = submit();
+  EXPECT_TRUE(again.existed());
+  EXPECT_EQ(again.ablation().id(), id);
+  coordinator_->CancelAblation(id, [&](const auto& answer) { changed.Push(answer); });
+  EXPECT_EQ(changed.Pop()->state(), v1::ABLATION_STATE_CANCELLED);
+  coordinator_->ResumeAblation("nope", [&](const auto& answer) { changed.Push(answer); });
+  EXPECT_EQ(changed.Pop().status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(CoordinatorTest, AnAblationThatCannotBeReadIsNamed) {
+  coordinator_.reset();
+  ASSERT_TRUE(store_.Commit({.ablations = {{"abl-bad", "r", "{\"state\": "}}}).ok());
+  Coordinator coordinator(config_, store_, clock_, metrics_, [](const absl::Status&) {});
+  const absl::Status status = coordinator.Start();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("ablation abl-bad"));
 }
 
 TEST_F(CoordinatorTest, EveryJobHasAnIdOfItsOwn) {

@@ -25,6 +25,7 @@
 #include "common/spec/job_file.h"
 #include "server/coordinator/coordinator.h"
 #include "server/metrics/fleet_metrics.h"
+#include "server/services/ablation_service.h"
 #include "server/services/job_service.h"
 #include "server/services/metric_service.h"
 #include "server/services/rendezvous_service.h"
@@ -130,7 +131,7 @@ class ServiceTest : public ::testing::Test {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     for (grpc::Service* service :
-         std::vector<grpc::Service*>{&job_service_, &metric_service_, &worker_service_, rendezvous_.get()}) {
+         std::vector<grpc::Service*>{&job_service_, &ablation_service_, &metric_service_, &worker_service_, rendezvous_.get()}) {
       builder.RegisterService(service);
     }
     server_ = builder.BuildAndStart();
@@ -138,6 +139,7 @@ class ServiceTest : public ::testing::Test {
     address_ = absl::StrCat("127.0.0.1:", port);
     channel_ = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
     jobs_ = v1::JobService::NewStub(channel_);
+    ablations_ = v1::AblationService::NewStub(channel_);
     metrics_ = v1::MetricService::NewStub(channel_);
     workers_ = v1::WorkerService::NewStub(channel_);
     spaces_ = v1::RendezvousService::NewStub(channel_);
@@ -190,6 +192,7 @@ class ServiceTest : public ::testing::Test {
                              POLYMOE_CHECK(false, "%s", status.ToString().c_str());
                            }};
   JobServiceImpl job_service_{coordinator_, fleet_};
+  AblationServiceImpl ablation_service_{coordinator_, fleet_};
   MetricServiceImpl metric_service_{coordinator_, fleet_};
   WorkerServiceImpl worker_service_{coordinator_, fleet_};
   std::shared_ptr<RendezvousServiceImpl> rendezvous_ = std::make_shared<RendezvousServiceImpl>(coordinator_, fleet_);
@@ -197,6 +200,7 @@ class ServiceTest : public ::testing::Test {
   std::string address_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
+  std::unique_ptr<v1::AblationService::Stub> ablations_;
   std::unique_ptr<v1::MetricService::Stub> metrics_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;
   std::unique_ptr<v1::RendezvousService::Stub> spaces_;

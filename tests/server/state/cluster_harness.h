@@ -148,6 +148,11 @@ class ClusterTest : public ::testing::Test {
       stored.ParseFromString(job.SerializeAsString());
       next->Restore(stored, cluster_->request_id(id), now_ms_);
     }
+    for (const auto& [id, ablation] : cluster_->ablations()) {
+      v1::Ablation stored;
+      stored.ParseFromString(ablation.SerializeAsString());
+      ASSERT_TRUE(next->RestoreAblation(stored, cluster_->ablation_request_id(id)).ok());
+    }
     cluster_ = std::move(next);
   }
 

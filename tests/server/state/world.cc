@@ -55,7 +55,10 @@ void World::Step() {
     case 9:
     case 10:
     case 11:
-      Submit();
+      OneIn(4) ? SubmitAblation() : Submit();
+      break;
+    case 14:
+      DisturbAblation();
       break;
     case 12:
     case 13:
@@ -90,6 +93,8 @@ bool World::Settle() {
   for (DaemonModel& daemon : daemons_) {
     if (daemon.draining) RestartDaemon(daemon);
   }
+  Tick(false);
+  ResumeAblations();
   for (int round = 0; round < 1'000; ++round) {
     Pass(500);
     for (DaemonModel& daemon : daemons_) {
@@ -106,8 +111,9 @@ bool World::Settle() {
       for (const DaemonModel::RankKey& key : keys) Advance(daemon, key, false);
     }
     CheckState();
-    const bool over =
-        std::all_of(committed_.begin(), committed_.end(), [](const auto& entry) { return IsFinal(entry.second.state()); });
+    const auto is_final = [](const auto& entry) { return IsFinal(entry.second.state()); };
+    const bool over = std::all_of(committed_.begin(), committed_.end(), is_final) &&
+                      std::all_of(committed_ablations_.begin(), committed_ablations_.end(), is_final);
     // Nor does any rank outlive its job.
     if (over && std::all_of(daemons_.begin(), daemons_.end(), [](const auto& daemon) { return daemon.ranks.empty(); })) return true;
   }
@@ -115,8 +121,10 @@ bool World::Settle() {
 }
 
 void World::Submit() {
-  const std::string id = absl::StrCat("job", cluster_->jobs().size());
-  if (cluster_->jobs().size() == kMostJobs) return;
+  const size_t own = std::count_if(cluster_->jobs().begin(), cluster_->jobs().end(),
+                                   [](const auto& entry) { return !entry.second.has_ablation(); });
+  const std::string id = absl::StrCat("job", own);
+  if (own == kMostJobs) return;
   v1::SubmitRequest request;
   request.set_request_id("request of " + id);
   request.mutable_file()->mutable_metadata()->set_name(id);
@@ -130,7 +138,6 @@ void World::Submit() {
   spec.mutable_restart()->set_max_failures(static_cast<uint32_t>(Random(3)));
   spec.mutable_restart()->set_max_worker_losses(static_cast<uint32_t>(1 + Random(5)));
   spec.mutable_restart()->set_backoff_seconds(0.5);
-  requests_[id] = request.request_id();
   Expect(cluster_->Submit(request, id, now_ms_).ok(), "a new request is taken");
 }
 
@@ -151,12 +158,18 @@ void World::Tick(bool may_die) {
   cluster_->Tick(now_ms_);
   CheckReasons();
   CheckResizes(before);
+  CheckAblations(before);
   if (may_die && OneIn(60)) return RestartCoordinator();
   Effects effects = cluster_->Take();
   for (const std::string& id : effects.jobs) {
     const v1::Job& job = cluster_->jobs().at(id);
     CheckCommit(committed_[id], job);
     committed_[id].ParseFromString(job.SerializeAsString());
+    requests_[id] = cluster_->request_id(id);
+  }
+  for (const std::string& id : effects.ablations) {
+    committed_ablations_[id].ParseFromString(cluster_->ablations().at(id).SerializeAsString());
+    requests_[id] = cluster_->ablation_request_id(id);
   }
   for (const v1::EndReason reason : effects.attempt_ends) happened_.insert(v1::EndReason_Name(reason));
   if (may_die && OneIn(60)) return RestartCoordinator();
@@ -171,6 +184,8 @@ void World::RestartCoordinator() {
   happened_.insert("coordinator restarted");
   cluster_ = std::make_unique<Cluster>(config_);
   for (const auto& [id, job] : committed_) cluster_->Restore(job, requests_.at(id), now_ms_);
+  for (const auto& [id, ablation] : committed_ablations_)
+    Expect(cluster_->RestoreAblation(ablation, requests_.at(id)).ok(), "an ablation is kept with all its jobs: " + id);
   linked_.clear();
   for (DaemonModel& daemon : daemons_) daemon.Break();
 }
@@ -374,7 +389,8 @@ void World::CheckResizes(const std::map<std::string, v1::Job>& before) {
     Expect(MostRanks(job.file().spec(), attempt.placements_size() + FreeSlots()) > static_cast<uint32_t>(attempt.placements_size()),
            "a resize is towards more ranks: " + id);
     for (const auto& [other, waiting] : cluster_->jobs()) {
-      Expect(waiting.state() != v1::JOB_STATE_PENDING || waiting.waiting().reason() == v1::WAIT_REASON_CLUSTER_TOO_SMALL,
+      Expect(waiting.state() != v1::JOB_STATE_PENDING || waiting.held() ||
+                 waiting.waiting().reason() == v1::WAIT_REASON_CLUSTER_TOO_SMALL,
              absl::StrCat("nobody grows into slots that ", other, " waits for: ", id));
     }
   }

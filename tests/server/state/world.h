@@ -21,7 +21,7 @@ class World {
 
   // One random event.
   void Step();
-  // Nothing fails any more, and time goes on until every job is final. False when that takes longer than it may.
+  // Nothing fails any more, nothing is paused, and time goes on until every job and ablation is final. False when that takes longer than it may.
   bool Settle();
 
   const std::string& violation() const { return violation_; }
@@ -36,6 +36,12 @@ class World {
   DaemonModel& AnyDaemon() { return daemons_[Random(daemons_.size())]; }
 
   void Submit();
+  // Ids end with -x.
+  static std::string NewId(const std::string& name) { return name + "-x"; }
+  void SubmitAblation();
+  // Paused, resumed, cancelled, given an arm, a run stopped.
+  void DisturbAblation();
+  void ResumeAblations();
   void Pass(int64_t ms);
   // The tick as the coordinator does it: place, commit, send. It may die before and behind the commit.
   void Tick(bool may_die);
@@ -61,6 +67,8 @@ class World {
   void CheckJob(const v1::Job& job);
   void CheckReasons();
   void CheckCharges(const v1::Job& job);
+  // After a tick.
+  void CheckAblations(const std::map<std::string, v1::Job>& before);
   void CheckResizes(const std::map<std::string, v1::Job>& before);
   uint32_t FreeSlots() const;
   void CheckCommit(const v1::Job& before, const v1::Job& after);
@@ -71,7 +79,8 @@ class World {
   int64_t now_ms_ = 1'000'000;
   std::unique_ptr<Cluster> cluster_;
   std::map<std::string, v1::Job> committed_;
-  std::map<std::string, std::string> requests_;  // by job
+  std::map<std::string, v1::Ablation> committed_ablations_;
+  std::map<std::string, std::string> requests_;  // by job or ablation
   std::vector<DaemonModel> daemons_;
   std::set<std::string> linked_;  // daemons whose stream this coordinator knows
   std::string violation_;
