@@ -13,6 +13,7 @@ find_package(GTest CONFIG REQUIRED)
 find_package(hwy CONFIG REQUIRED)
 find_package(Gloo CONFIG REQUIRED)
 find_package(rapidcheck CONFIG REQUIRED)
+find_package(Eigen3 CONFIG REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(CURL REQUIRED)
@@ -34,6 +35,9 @@ if(POLYMOE_CUDA)
     message(STATUS "NCCL was not found: worker/parallel/nccl_group is not built (NCCL_ROOT names its folder)")
   endif()
 endif()
+
+# Its products run on the caller's thread: who wants more shares whole matrices over threads.
+target_compile_definitions(Eigen3::Eigen INTERFACE EIGEN_DONT_PARALLELIZE)
 
 # Debian builds a static rapidcheck without position-independent code and without a GTest target.
 add_library(polymoe_rapidcheck INTERFACE)

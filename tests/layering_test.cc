@@ -43,7 +43,7 @@ const std::map<std::string, Prefixes>& Rules() {
       {"worker/data", {"common/"}},
       {"worker/checkpoint", {"common/"}},
       {"worker/train",
-       {"common/", "kernels/", "worker/checkpoint/", "worker/data/", "worker/model/", "worker/parallel/", "polymoe/v1/"}},
+       {"common/", "Eigen/", "kernels/", "worker/checkpoint/", "worker/data/", "worker/model/", "worker/parallel/", "polymoe/v1/"}},
       {"worker/daemon", {"common/", "grpcpp/", "prometheus/", "polymoe/v1/"}},
       {"polyctl", {"common/", "grpcpp/", "polymoe/v1/", "yaml-cpp/"}},
       {"polyctl/render", {"common/", "polymoe/v1/"}},
@@ -52,9 +52,9 @@ const std::map<std::string, Prefixes>& Rules() {
 }
 
 // What a row must allow to be included; everything else (the standard, absl, JSON, CLI11, codecs) is free.
-const Prefixes kGuarded = {"common/", "kernels/", "polyctl/",    "polymoe/v1/", "proto/",  "server/",
-                           "worker/", "tests/",   "cuda_",       "gloo/",       "grpc/",   "grpcpp/",
-                           "hwy/",    "nccl",     "prometheus/", "soci/",       "spdlog/", "yaml-cpp/"};
+const Prefixes kGuarded = {"common/", "kernels/",    "polyctl/", "polymoe/v1/", "proto/",   "server/", "worker/",
+                           "tests/",  "cuda_",       "Eigen/",   "gloo/",       "grpc/",    "grpcpp/", "hwy/",
+                           "nccl",    "prometheus/", "soci/",    "spdlog/",     "yaml-cpp/"};
 
 bool StartsWithAny(const std::string& text, const Prefixes& prefixes) {
   for (const std::string& prefix : prefixes) {

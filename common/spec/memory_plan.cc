@@ -112,6 +112,12 @@ double ScratchBytes(const Sizes& z) {
   return bytes;
 }
 
+// Of a thread: the Gram matrix of an FFN matrix, the solver's copy, and 128 rows, in double.
+double EffectiveRankBytes(const Sizes& z) {
+  const double n = std::min(z.d, z.ffn);
+  return 8 * n * (2 * n + 128);
+}
+
 }  // namespace
 
 MemoryPlan PlanMemory(const v1::JobSpec& spec, uint32_t threads) {
@@ -137,6 +143,7 @@ MemoryPlan PlanMemory(const v1::JobSpec& spec, uint32_t threads) {
   plan.parameters = ToBytes(total);
   plan.activations = add("activations", ActivationBytes(sizes, spec.train().recompute()));
   plan.scratch = add("scratch", ScratchBytes(sizes));
+  if (spec.metrics().analyses().effective_rank()) add("analyses", threads * EffectiveRankBytes(sizes));
   add("threads", double{kThreadBytes} * threads);
   add("program", double{kProgramBytes});
   plan.total = ToBytes(total);

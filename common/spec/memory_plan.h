@@ -26,7 +26,8 @@ struct MemoryRow {
 };
 
 struct MemoryPlan {
-  // "weights", "gradients", "moments", "bf16 copy" (bf16 only), "checkpoint copy", "activations", "scratch", "threads", "program".
+  // "weights", "gradients", "moments", "bf16 copy" (bf16 only), "checkpoint copy", "activations", "scratch", "analyses" (effective ranks
+  // only), "threads", "program".
   std::vector<MemoryRow> rows;
   uint64_t total = 0;
   // Of these rows: what grows with parameters; what a forward pass leaves behind for the backward pass; what all layers use in turn.

@@ -45,6 +45,9 @@ void AttentionBackward(const BlockContext<Element>& context, const LayerOffsets&
 template <class Element>
 void FfnForward(const BlockContext<Element>& context, const LayerOffsets& at, LayerActivations<Element>& a, Scratch<Element>& s,
                 float* next);
+// The activation once more, over what FfnForward left in chunk.act, without the routing weights; no backward pass may follow.
+template <class Element>
+void UnweightedActivation(const BlockContext<Element>& context, const LayerOffsets& at, ExpertRows<Element>& chunk);
 // `scale` as Model::ForwardBackward takes it: the router's losses are part of the objective.
 template <class Element>
 void FfnBackward(const BlockContext<Element>& context, const LayerOffsets& at, const LayerActivations<Element>& a,

@@ -163,6 +163,12 @@ void FfnForward(const BlockContext<Element>& c, const LayerOffsets& at, LayerAct
 }
 
 template <class Element>
+void UnweightedActivation(const BlockContext<Element>& c, const LayerOffsets& at, ExpertRows<Element>& chunk) {
+  c.ops.activation_forward(c.config.activation, chunk.groups(c.extent), c.config.ffn, chunk.up, Coefficients(c, at),
+                           CoefficientStride(c.config), RowWeights{}, chunk.act);
+}
+
+template <class Element>
 void FfnBackward(const BlockContext<Element>& c, const LayerOffsets& at, const LayerActivations<Element>& a, Scratch<Element>& s,
                  float scale, float* g) {
   const int n = c.tokens(), d = c.config.hidden;
@@ -180,6 +186,7 @@ void FfnBackward(const BlockContext<Element>& c, const LayerOffsets& at, const L
 #define POLYMOE_INSTANTIATE(Element)                                                                                         \
   template void FfnForward(const BlockContext<Element>&, const LayerOffsets&, LayerActivations<Element>&, Scratch<Element>&, \
                            float*);                                                                                          \
+  template void UnweightedActivation(const BlockContext<Element>&, const LayerOffsets&, ExpertRows<Element>&);               \
   template void FfnBackward(const BlockContext<Element>&, const LayerOffsets&, const LayerActivations<Element>&,             \
                             Scratch<Element>&, float, float*)
 POLYMOE_INSTANTIATE(float);

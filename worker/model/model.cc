@@ -8,6 +8,7 @@
 #include "worker/model/arena.h"
 #include "worker/model/blocks.h"
 #include "worker/model/exchange.h"
+#include "worker/model/observer.h"
 
 namespace polymoe {
 
@@ -16,8 +17,9 @@ struct MicroBatch {
   const float* parameters;
   const int32_t *tokens, *targets;
   int sequences;
-  float* token_losses;    // may be null
-  const StageDone& done;  // may be empty
+  float* token_losses;      // may be null
+  const StageDone& done;    // may be empty
+  LayerObserver* observer;  // may be null; without gradients alone
 };
 
 // The decoder of either element type.
@@ -77,7 +79,7 @@ class DecoderOf final : public Decoder {
                                         .all_rows = {0, shape.tokens()},
                                         .accumulate = accumulate};
     if (g != nullptr && !accumulate) ClearSums(g);
-    MicroBatchLosses losses = Forward(context, batch.tokens);
+    MicroBatchLosses losses = Forward(context, batch);
     losses.cross_entropy = Head(context, batch.targets, scale, g);
     if (batch.token_losses != nullptr) std::copy_n(scratch_.losses, shape.tokens(), batch.token_losses);
     if (g != nullptr) Backward(context, batch, scale, g);
@@ -137,17 +139,27 @@ class DecoderOf final : public Decoder {
   }
 
   // Up to the output of the last layer, in scratch_.last. Gives the router's losses.
-  MicroBatchLosses Forward(const BlockContext<Element>& c, const int32_t* tokens) {
+  MicroBatchLosses Forward(const BlockContext<Element>& c, const MicroBatch& batch) {
     MicroBatchLosses losses;
     stats_.rows_away = 0;
-    ops_.embedding_forward(c.tokens(), config_.hidden, tokens, c.parameters + table_.embedding(), layers_[0].x);
+    ops_.embedding_forward(c.tokens(), config_.hidden, batch.tokens, c.parameters + table_.embedding(), layers_[0].x);
     for (int i = 0; i < config_.layers; ++i) {
       AttentionForward(c, table_.layer(i), layers_[i]);
-      FfnForward(c, table_.layer(i), layers_[i], scratch_, i + 1 < config_.layers ? layers_[i + 1].x : scratch_.last);
+      float* next = i + 1 < config_.layers ? layers_[i + 1].x : scratch_.last;
+      FfnForward(c, table_.layer(i), layers_[i], scratch_, next);
+      if (batch.observer != nullptr) Show(c, i, next, *batch.observer);
       if (config_.moe && c.tokens() > 0) AddRouter(c, i, losses);
       stats_.rows_away += RowsAway(layers_[i]);
     }
     return losses;
+  }
+
+  void Show(const BlockContext<Element>& c, int i, const float* next, LayerObserver& observer) {
+    for (ExpertRows<Element>& chunk : layers_[i].chunks) {
+      UnweightedActivation(c, table_.layer(i), chunk);
+      observer.Activation(i, chunk.groups(extent_).rows(), chunk.act);
+    }
+    observer.Hidden(i, c.tokens(), next);
   }
 
   int64_t RowsAway(const LayerActivations<Element>& a) const {
@@ -263,12 +275,12 @@ Model::~Model() = default;
 
 MicroBatchLosses Model::ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                         float scale, float* gradients, bool accumulate, const StageDone& done) {
-  return decoder_->Run({parameters, tokens, targets, sequences, nullptr, done}, scale, gradients, accumulate);
+  return decoder_->Run({parameters, tokens, targets, sequences, nullptr, done, nullptr}, scale, gradients, accumulate);
 }
 
 MicroBatchLosses Model::Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
-                                 float* token_losses) {
-  return decoder_->Run({parameters, tokens, targets, sequences, token_losses, nullptr}, 0, nullptr, false);
+                                 float* token_losses, LayerObserver* observer) {
+  return decoder_->Run({parameters, tokens, targets, sequences, token_losses, nullptr, observer}, 0, nullptr, false);
 }
 
 BF16* Model::rounded() {

@@ -55,6 +55,7 @@ struct RouterStats {
 
 class Decoder;
 class ExpertExchange;
+class LayerObserver;
 
 class Model {
  public:
@@ -75,9 +76,9 @@ class Model {
   MicroBatchLosses ForwardBackward(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
                                    float scale, float* gradients, bool accumulate, const StageDone& done = nullptr);
 
-  // Loss alone. `token_losses` [sequences, T] may be null.
+  // Loss alone. `token_losses` [sequences, T] and `observer` may be null.
   MicroBatchLosses Evaluate(const float* parameters, const int32_t* tokens, const int32_t* targets, int sequences,
-                            float* token_losses = nullptr);
+                            float* token_losses = nullptr, LayerObserver* observer = nullptr);
 
   // The copy that products read, [table().total()]; null in fp32, where they read the parameters.
   BF16* rounded();

@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/spec/model_shape.h"
+#include "worker/train/analysis.h"
 #include "worker/train/event_writer.h"
 #include "worker/train/points_file.h"
 #include "worker/train/step_metrics.h"
@@ -92,6 +93,14 @@ void Reporter::Validation(const TrainerState& state, const std::string& set, dou
   v1::TrainerEvent event = Points(state.step, state.tokens);
   AddValidationMetrics(set, loss, tokens_per_byte, *event.mutable_points());
   Write(event);
+}
+
+void Reporter::Analysis(const TrainerState& state, const std::vector<LayerAnalysis>& layers) {
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    v1::TrainerEvent event = Points(state.step, state.tokens);
+    AddAnalysisMetrics(static_cast<int>(layer), layers[layer], *event.mutable_points());
+    if (!event.points().values().empty()) Write(event);
+  }
 }
 
 void Reporter::Saved(const TrainerState& state, const std::string& path) {

@@ -7,6 +7,7 @@
 #define POLYMOE_WORKER_TRAIN_REPORTER_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -22,6 +23,7 @@ namespace polymoe {
 class Clock;
 class EventWriter;
 class PointsFile;
+struct LayerAnalysis;
 
 namespace v1 {
 class JobFile;
@@ -42,6 +44,8 @@ class Reporter {
   void Step(const StepResult& result, bool validates, const StepSums& sums, const ModelConfig& config,
             absl::Span<const float> coefficients);
   void Validation(const TrainerState& state, const std::string& set, double loss, double tokens_per_byte);
+  // `layers` of Analyse: an event a layer.
+  void Analysis(const TrainerState& state, const std::vector<LayerAnalysis>& layers);
   void Saved(const TrainerState& state, const std::string& path);
   // Every rank, between any two things that can take long: a sign of life for its daemon, at most one a second.
   void Alive(uint64_t step);

@@ -1,6 +1,7 @@
 #include "worker/train/step_metrics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numbers>
 #include <numeric>
 
@@ -8,7 +9,14 @@
 
 #include "polymoe/v1/metric.pb.h"
 
+#include "worker/train/analysis.h"
+
 namespace polymoe {
+namespace {
+
+constexpr double kDeadShare = 0.01;  // of the mean load: an expert with less is dead
+
+}  // namespace
 
 void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_per_token, bool moe, v1::StepPoints& points) {
   auto& values = *points.mutable_values();
@@ -33,10 +41,34 @@ void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_
 void AddRouterMetrics(int layer, absl::Span<const double> counts, double entropy, v1::StepPoints& points) {
   auto& values = *points.mutable_values();
   const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
-  const double most = *std::max_element(counts.begin(), counts.end());
+  const auto experts = static_cast<double>(counts.size());
+  const double mean = total / experts;
+  const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
+  double squares = 0;
+  for (const double count : counts) squares += (count - mean) * (count - mean);
   values[absl::StrCat("router_entropy/", layer)] = entropy;
-  values[absl::StrCat("router_max_over_mean/", layer)] = most * static_cast<double>(counts.size()) / total;
+  values[absl::StrCat("router_max_over_mean/", layer)] = *most / mean;
+  values[absl::StrCat("router_min_over_mean/", layer)] = *least / mean;
+  values[absl::StrCat("router_cv/", layer)] = std::sqrt(squares / experts) / mean;
+  values[absl::StrCat("router_dead/", layer)] =
+      static_cast<double>(std::count_if(counts.begin(), counts.end(), [&](double count) { return count < kDeadShare * mean; }));
   for (size_t e = 0; e < counts.size(); ++e) values[absl::StrCat("router_load/", layer, "/", e)] = counts[e] / total;
+}
+
+void AddAnalysisMetrics(int layer, const LayerAnalysis& analysis, v1::StepPoints& points) {
+  auto& values = *points.mutable_values();
+  const std::string rank = absl::StrCat("effective_rank/", layer);
+  if (analysis.up_rank) values[rank + "/up"] = *analysis.up_rank;
+  if (analysis.gate_rank) values[rank + "/gate"] = *analysis.gate_rank;
+  if (analysis.down_rank) values[rank + "/down"] = *analysis.down_rank;
+  for (size_t before = 0; before < analysis.cosines.size(); ++before) {
+    values[absl::StrCat("layer_cosine/", before, "/", layer)] = analysis.cosines[before];
+  }
+  if (!analysis.moments) return;
+  values[absl::StrCat("act_mean/", layer)] = analysis.moments->mean;
+  values[absl::StrCat("act_std/", layer)] = analysis.moments->std;
+  values[absl::StrCat("act_abs_max/", layer)] = analysis.moments->abs_max;
+  values[absl::StrCat("act_zero_share/", layer)] = analysis.moments->zero_share;
 }
 
 void AddRankMetrics(absl::Span<const double> computing, absl::Span<const double> waiting, v1::StepPoints& points) {

@@ -4,8 +4,12 @@
 //   checkpoint_stall_seconds                                       of rank 0, with the step after a checkpoint
 //   bytes_sent, bytes_needed                                       of several ranks, since the step before
 //   val_loss/SET, val_bpb/SET
-//   router_max_over_mean/L, router_entropy/L, router_load/L/E      layer L, expert E; of the global batch
+//   router_max_over_mean/L, router_min_over_mean/L, router_cv/L, router_dead/L, router_entropy/L, router_load/L/E
+//                                                                  layer L, expert E; of the global batch
 //   rank_seconds/R, rank_wait_seconds/R                            rank R of several: computing, and waiting for other ranks
+//   effective_rank/L/up, .../gate, .../down                        of an analysis; mean over the experts of layer L
+//   layer_cosine/I/J                                               layers I < J
+//   act_mean/L, act_std/L, act_abs_max/L, act_zero_share/L
 //   coef/L/w3, .../w2, .../w1, .../bias, .../slope                 coef/L/E/w3 with a set of coefficients an expert
 #ifndef POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
 #define POLYMOE_WORKER_TRAIN_STEP_METRICS_H_
@@ -23,6 +27,7 @@ namespace polymoe {
 namespace v1 {
 class StepPoints;
 }
+struct LayerAnalysis;
 
 // `batch_tokens` of the global batch; `flops_per_token` as ComputeShape counts them.
 void AddStepMetrics(const StepResult& result, double batch_tokens, double flops_per_token, bool moe, v1::StepPoints& points);
@@ -32,6 +37,9 @@ void AddRouterMetrics(int layer, absl::Span<const double> counts, double entropy
 
 // Seconds of each rank up to the reduction of the step's sums; nothing for one rank.
 void AddRankMetrics(absl::Span<const double> computing, absl::Span<const double> waiting, v1::StepPoints& points);
+
+// What an analysis has found of one layer; with the layers before it in layer_cosine.
+void AddAnalysisMetrics(int layer, const LayerAnalysis& analysis, v1::StepPoints& points);
 
 // `coefficients` [coefficient_sets, coefficient_count] of one layer, of an activation that has any.
 void AddCoefficientMetrics(const ModelConfig& config, int layer, const float* coefficients, v1::StepPoints& points);

@@ -16,10 +16,10 @@
 #include "common/status.h"
 #include "kernels/profile.h"
 #include "worker/data/loader.h"
+#include "worker/train/analysis.h"
 #include "worker/train/reporter.h"
 #include "worker/train/resume.h"
 #include "worker/train/schedule.h"
-#include "worker/train/validation.h"
 
 namespace polymoe {
 namespace {
@@ -162,6 +162,7 @@ bool Trainer::done() const {
 absl::StatusOr<StepResult> Trainer::Step(const std::atomic<bool>& stop) {
   const absl::Duration start = clock_.Monotonic();
   const int rank = ranks_.world->rank();
+  if (exchange_ != nullptr) exchange_->TakeWaited();  // what evaluations since the step before have waited
   sums_.Clear();
   sums_[StepSums::kStop] = stop.load(std::memory_order_relaxed) ? 1 : 0;
   POLYMOE_RETURN_IF_ERROR(ComputeGradients());
@@ -254,9 +255,11 @@ absl::Status Trainer::Update(StepResult& result) {
   return absl::OkStatus();
 }
 
-// What happens between steps, in this order: report, validate, save.
+// What happens between steps, in this order: report, validate, analyse, save.
 absl::Status Trainer::AfterStep(const StepResult& result) {
   const bool validates = done() || Due(file_.spec().validation().every_tokens());
+  const v1::AnalysisSpec& analyses = file_.spec().metrics().analyses();
+  const bool analyses_due = WantsAnalyses(analyses) && (done() || Due(analyses.every_tokens()));
   const bool saves = done() || result.stop_requested || Due(file_.spec().checkpoint().every_tokens());
   POLYMOE_RETURN_IF_ERROR(Report(result, validates));
   if (absl::Status finite = CheckFinite(result); !finite.ok()) {
@@ -265,6 +268,7 @@ absl::Status Trainer::AfterStep(const StepResult& result) {
     return finite;
   }
   if (validates) POLYMOE_RETURN_IF_ERROR(Validate());
+  if (analyses_due) POLYMOE_RETURN_IF_ERROR(Analyse());
   return saves ? Save() : absl::OkStatus();
 }
 
@@ -312,12 +316,28 @@ bool Trainer::Due(uint64_t every) const {
   return state_.tokens / every != (state_.tokens - BatchTokens(file_.spec())) / every;
 }
 
+BatchBuffers Trainer::Buffers() {
+  return {file_.spec().train().micro_batch(), file_.spec().data().sequence_length(), absl::MakeSpan(tokens_),
+          absl::MakeSpan(targets_)};
+}
+
+absl::Status Trainer::Analyse() {
+  const uint32_t length = file_.spec().data().sequence_length();
+  const Windows windows = data_.validation.empty()
+                              ? Windows{data_.train, CountWindows(data_.train, length).value()}
+                              : Windows{data_.validation[0].dataset, data_.validation[0].windows, data_.validation[0].stride};
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<LayerAnalysis> layers,
+                           polymoe::Analyse(file_.spec().metrics().analyses(), ToAnalyse(windows, length), model_, parameters_,
+                                            ranks_, Buffers(), [this] { reporter_.Alive(state_.step); }));
+  if (exchange_ != nullptr) POLYMOE_RETURN_IF_ERROR(exchange_->status());
+  if (leads()) reporter_.Analysis(state_, layers);
+  return absl::OkStatus();
+}
+
 absl::Status Trainer::Validate() {
-  const BatchBuffers buffers{file_.spec().train().micro_batch(), file_.spec().data().sequence_length(), absl::MakeSpan(tokens_),
-                             absl::MakeSpan(targets_)};
   for (const ValidationData& set : data_.validation) {
-    POLYMOE_ASSIGN_OR_RETURN(const double loss, ValidationLoss(set, model_, parameters_, *ranks_.world, buffers,
-                                                               [this] { reporter_.Alive(state_.step); }));
+    POLYMOE_ASSIGN_OR_RETURN(const double loss, ValidationLoss({set.dataset, set.windows, set.stride}, model_, parameters_,
+                                                               *ranks_.world, Buffers(), [this] { reporter_.Alive(state_.step); }));
     if (exchange_ != nullptr) POLYMOE_RETURN_IF_ERROR(exchange_->status());
     const double tokens_per_byte =
         static_cast<double>(set.dataset.tokens()) / static_cast<double>(std::max<uint64_t>(1, set.dataset.bytes()));

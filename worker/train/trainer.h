@@ -27,6 +27,7 @@
 #include "worker/train/sharding.h"
 #include "worker/train/step.h"
 #include "worker/train/step_sums.h"
+#include "worker/train/validation.h"
 
 namespace polymoe {
 
@@ -83,6 +84,9 @@ class Trainer {
   absl::Status AfterStep(const StepResult& result);
   absl::Status Report(const StepResult& result, bool validates);
   absl::Status Validate();
+  // By spec.metrics.analyses, on the first validation set or, without one, on the training data, in the order of the split.
+  absl::Status Analyse();
+  BatchBuffers Buffers();
   absl::Status Save();
   // Waits for all ranks. An error of any of them is an error of all: `mine`, or one that says that it was another's.
   absl::Status Agree(const absl::Status& mine);

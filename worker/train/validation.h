@@ -1,4 +1,4 @@
-// The loss on held-out data, by all ranks together.
+// Evaluations by all ranks together: the loss on held-out data.
 #ifndef POLYMOE_WORKER_TRAIN_VALIDATION_H_
 #define POLYMOE_WORKER_TRAIN_VALIDATION_H_
 
@@ -8,11 +8,17 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
+#include "worker/data/dataset.h"
 #include "worker/model/model.h"
 #include "worker/parallel/group.h"
-#include "worker/train/setup.h"
 
 namespace polymoe {
+
+// Of a split: `count` windows, each `stride` windows behind the one before.
+struct Windows {
+  const Dataset& dataset;
+  uint64_t count = 0, stride = 1;
+};
 
 // One micro-batch of the caller: [sequences, length] each.
 struct BatchBuffers {
@@ -20,10 +26,11 @@ struct BatchBuffers {
   absl::Span<int32_t> tokens, targets;
 };
 
-// Mean cross entropy over the set's windows, nats a token, on every rank. The ranks take the micro-batches in turn. `alive` is called
-// between them.
-absl::StatusOr<double> ValidationLoss(const ValidationData& set, Model& model, const float* parameters, Group& world,
-                                      const BatchBuffers& buffers, const std::function<void()>& alive);
+// Mean cross entropy over the windows, nats a token, on every rank. The ranks take the micro-batches in turn. `alive` is called
+// between them. `observer` (null: none) sees this rank's passes.
+absl::StatusOr<double> ValidationLoss(const Windows& windows, Model& model, const float* parameters, Group& world,
+                                      const BatchBuffers& buffers, const std::function<void()>& alive,
+                                      LayerObserver* observer = nullptr);
 
 }  // namespace polymoe
 

@@ -50,6 +50,15 @@ constexpr uint64_t MoeScratch(uint64_t s) {
   return 4 * four + s * (5 * kND + 2 * kMF + 256 * 257 + kM * kD + 4 * kN);
 }
 
+TEST(MemoryPlan, EffectiveRanksTakeTwoGramMatricesAThread) {
+  v1::JobSpec spec = SmallMoe();
+  const uint64_t without = PlanMemory(spec, 3).total;
+  spec.mutable_metrics()->mutable_analyses()->set_effective_rank(true);
+  const MemoryPlan plan = PlanMemory(spec, 3);
+  EXPECT_EQ(Rows(plan).at("analyses"), 3 * 8 * 32 * (32 + 32 + 128));
+  EXPECT_EQ(plan.total, without + Rows(plan).at("analyses"));
+}
+
 TEST(MemoryPlan, AMoeInFp32) {
   const v1::JobSpec spec = SmallMoe();
   const MemoryPlan plan = PlanMemory(spec, 3);

@@ -56,9 +56,23 @@ TEST(StepMetrics, Values) {
 TEST(StepMetrics, RouterLoadsAreSharesAndTheLargestIsOverTheMean) {
   v1::StepPoints points;
   AddRouterMetrics(3, std::vector<double>{6, 0, 1, 1}, 0.5, points);
-  EXPECT_THAT(points.values(), UnorderedElementsAre(Pair("router_load/3/0", 0.75), Pair("router_load/3/1", 0),
-                                                    Pair("router_load/3/2", 0.125), Pair("router_load/3/3", 0.125),
-                                                    Pair("router_max_over_mean/3", 3), Pair("router_entropy/3", 0.5)));
+  EXPECT_THAT(
+      points.values(),
+      UnorderedElementsAre(Pair("router_load/3/0", 0.75), Pair("router_load/3/1", 0), Pair("router_load/3/2", 0.125),
+                           Pair("router_load/3/3", 0.125), Pair("router_max_over_mean/3", 3), Pair("router_min_over_mean/3", 0),
+                           Pair("router_cv/3", std::sqrt(22 / 4.0) / 2), Pair("router_dead/3", 1), Pair("router_entropy/3", 0.5)));
+}
+
+TEST(StepMetrics, AnExpertWithLessThanAHundredthOfTheMeanIsDead) {
+  v1::StepPoints points;
+  AddRouterMetrics(0, std::vector<double>{0, 99, 100, 39801}, 0, points);  // mean 10000
+  EXPECT_EQ(points.values().at("router_dead/0"), 2);
+  EXPECT_EQ(points.values().at("router_min_over_mean/0"), 0);
+  v1::StepPoints even;
+  AddRouterMetrics(0, std::vector<double>{5, 5, 5}, 0, even);
+  EXPECT_EQ(even.values().at("router_dead/0"), 0);
+  EXPECT_EQ(even.values().at("router_min_over_mean/0"), 1);
+  EXPECT_EQ(even.values().at("router_cv/0"), 0);
 }
 
 TEST(StepMetrics, CoefficientsAreNamedByTheirPower) {
@@ -85,7 +99,8 @@ TEST_F(TinyTraining, AMoeRunReportsTheseNamesAndNoOthers) {
                                     "step_seconds", "tokens_per_second", "flops_per_second", "skipped_steps", "val_loss/near",
                                     "val_bpb/near"};
   for (const int layer : {0, 1}) {
-    for (const char* name : {"router_max_over_mean", "router_entropy"}) expected.insert(absl::StrCat(name, "/", layer));
+    for (const char* name : {"router_max_over_mean", "router_min_over_mean", "router_cv", "router_dead", "router_entropy"})
+      expected.insert(absl::StrCat(name, "/", layer));
     for (int expert = 0; expert < 4; ++expert) expected.insert(absl::StrCat("router_load/", layer, "/", expert));
     for (const char* name : {"w3", "w2", "w1", "bias"}) expected.insert(absl::StrCat("coef/", layer, "/", name));
   }
