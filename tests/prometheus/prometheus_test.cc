@@ -153,11 +153,11 @@ class PrometheusTest : public ::testing::Test {
     })) << *ReadFile(log);
   }
 
-  // "data" of an answer of Prometheus, null while it has none.
+  // "data" of an answer of Prometheus, empty while it has none.
   json Ask(const std::string& path) const {
     const Output answer = RunProgram({"/usr/bin/curl", "-s", absl::StrCat("http://", prometheus_, "/api/v1/", path)});
     const json parsed = json::parse(answer.out, nullptr, /*allow_exceptions=*/false);
-    return parsed.is_object() && parsed.value("status", "") == "success" ? parsed.at("data") : json();
+    return parsed.is_object() && parsed.value("status", "") == "success" ? parsed.at("data") : json::object();
   }
 
   Curves OfPrometheus() const {
