@@ -9,7 +9,6 @@
 #include "polymoe/v1/job.pb.h"
 
 #include "server/metrics/job_labels.h"
-#include "server/state/cluster.h"
 
 namespace polymoe {
 namespace {
@@ -28,23 +27,19 @@ std::vector<const v1::Ablation*> Shown(const View& view, size_t ended_kept) {
   return shown;
 }
 
-struct Runs {
-  std::map<v1::JobState, int> by_state;
-  double tokens = 0, tokens_target = 0;
-};
-
-Runs RunsOf(const v1::Ablation& ablation, const View& view) {
-  Runs runs;
+std::map<v1::JobState, int> RunsByState(const v1::Ablation& ablation, const View& view) {
+  std::map<v1::JobState, int> runs;
   for (const v1::AblationRun& run : ablation.runs()) {
-    const auto found = view.jobs.find(run.job());
-    if (found == view.jobs.end()) continue;
-    const v1::Job& job = *found->second;
-    ++runs.by_state[job.state()];
-    const uint64_t target = job.file().spec().train().tokens(), tokens = std::min(job.progress().tokens(), target);
-    runs.tokens += static_cast<double>(tokens);
-    runs.tokens_target += static_cast<double>(IsFinal(job.state()) ? tokens : target);  // what ended early has no more to do
+    if (const auto job = view.jobs.find(run.job()); job != view.jobs.end()) ++runs[job->second->state()];
   }
   return runs;
+}
+
+// A last step may end past the target of its run.
+double ProgressRatio(const v1::Ablation& ablation, const View& view) {
+  const v1::AblationProgress progress = ProgressOf(ablation, view);
+  if (progress.tokens_target() == 0) return progress.ended() == progress.runs() ? 1 : 0;
+  return std::min(1.0, static_cast<double>(progress.tokens()) / static_cast<double>(progress.tokens_target()));
 }
 
 prometheus::MetricFamily Gauge(const char* name, const char* help) {
@@ -72,14 +67,12 @@ std::vector<prometheus::MetricFamily> AblationCollector::FamiliesOf(const View& 
       const std::string label = EnumLabel(v1::AblationState_Name(static_cast<v1::AblationState>(s)), "ABLATION_STATE_");
       Add(state, {{"ablation", id}, {"state", label}}, ablation->state() == s ? 1 : 0);
     }
-    Runs of_ablation = RunsOf(*ablation, view);
+    std::map<v1::JobState, int> by_state = RunsByState(*ablation, view);
     for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
       const auto job_state = static_cast<v1::JobState>(s);
-      Add(runs, {{"ablation", id}, {"state", StateLabel(job_state)}}, of_ablation.by_state[job_state]);
+      Add(runs, {{"ablation", id}, {"state", StateLabel(job_state)}}, by_state[job_state]);
     }
-    const bool ended = ablation->state() >= v1::ABLATION_STATE_SUCCEEDED;
-    Add(progress, {{"ablation", id}},
-        of_ablation.tokens_target > 0 ? of_ablation.tokens / of_ablation.tokens_target : static_cast<double>(ended));
+    Add(progress, {{"ablation", id}}, ProgressRatio(*ablation, view));
   }
   if (info.metric.empty()) return {};
   return {std::move(info), std::move(state), std::move(runs), std::move(progress)};

@@ -29,7 +29,7 @@ class AblationCollectorTest : public ::testing::Test {
     auto job = std::make_shared<v1::Job>();
     job->set_id(absl::StrCat(ablation.id(), "-", ablation.runs_size()));
     job->set_state(state);
-    job->mutable_file()->mutable_spec()->mutable_train()->set_tokens(1000);
+    job->mutable_progress()->set_tokens_target(1000);
     job->mutable_progress()->set_tokens(tokens);
     ablation.add_runs()->set_job(job->id());
     view_->jobs[job->id()] = job;
@@ -76,7 +76,7 @@ TEST_F(AblationCollectorTest, SaysWhatItIsAndHowItsRunsAre) {
 
 TEST_F(AblationCollectorTest, WhatEndedEarlyHasNothingMoreToDo) {
   v1::Ablation ablation = Make("a", v1::ABLATION_STATE_ACTIVE);
-  AddRun(ablation, v1::JOB_STATE_SUCCEEDED, 1008);  // its last step ended past the target
+  AddRun(ablation, v1::JOB_STATE_SUCCEEDED, 1000);
   AddRun(ablation, v1::JOB_STATE_CANCELLED, 500);
   AddRun(ablation, v1::JOB_STATE_RUNNING, 0);
   Show(ablation);
