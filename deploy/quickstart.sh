@@ -44,7 +44,7 @@ mkdir -p "$dir"
 dir=$(realpath "$dir") text=$dir/text data=$dir/data
 sed "s|/data/text|$data|" deploy/studies/base/laptop.yaml >"$dir/base.yaml"
 ablation=("deploy/studies/$study.yaml" --base "$dir/base.yaml" --set spec.compare.sets=python,politics,perl,dictionary
-   --set "spec.budget.tokens=$tokens" --set "spec.seeds=$seeds"
+  --set "spec.budget.tokens=$tokens" --set "spec.seeds=$seeds"
   --set "spec.base.train.precision=$precision")
 polyctl ablation submit "${ablation[@]}" --dry-run  # a misspelt name or count ends it here
 

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -28,7 +29,9 @@
 #include "server/coordinator/coordinator.h"
 #include "server/coordinator/stop_watch.h"
 #include "server/curves/curve_book.h"
+#include "server/metrics/ablation_collector.h"
 #include "server/metrics/commit_exporter.h"
+#include "server/metrics/curve_collector.h"
 #include "server/services/ablation_service.h"
 #include "server/services/job_service.h"
 #include "server/services/metric_service.h"
@@ -39,7 +42,7 @@
 namespace polymoe {
 namespace {
 
-constexpr size_t kEndedRunsKept = 100;  // on /metrics
+constexpr size_t kEndedRunsKept = 100, kEndedAblationsKept = 100;  // on /metrics
 
 constexpr char kFooter[] = R"(Examples:
   polymoe-server                                        on 127.0.0.1:7070, store in ./polymoe.db
@@ -51,6 +54,7 @@ struct Flags {
   std::string listen = "127.0.0.1:7070", metrics = "127.0.0.1:9464", store = "sqlite:polymoe.db", lease = "3s",
               start_timeout = "120s";
   std::string log_format = "text", address_file;
+  size_t curve_runs_kept = 32;
 };
 
 absl::StatusOr<int64_t> Milliseconds(const std::string& flag, const std::string& text) {
@@ -90,6 +94,13 @@ absl::Status Serve(const Flags& flags) {
     std::_Exit(1);
   });
   coordinator.AddListener(exporter);
+  const std::vector<std::shared_ptr<ViewCollector>> collectors = {
+      std::make_shared<CurveCollector>([&curves](const v1::Job& job) { return curves.Get(job); }, flags.curve_runs_kept),
+      std::make_shared<AblationCollector>(kEndedAblationsKept)};
+  for (const auto& collector : collectors) {
+    coordinator.AddListener(collector);
+    exposer->Add(collector);
+  }
   const auto stop_watch = std::make_shared<StopWatch>(coordinator);
   coordinator.AddListener(stop_watch);
 
@@ -113,6 +124,7 @@ absl::Status Serve(const Flags& flags) {
   builder.RegisterService(rendezvous.get());
   POLYMOE_RETURN_IF_ERROR(coordinator.Start());
   exporter->ShowAll(*coordinator.view());
+  for (const auto& collector : collectors) collector->Show(coordinator.view());
   stop_watch->ShowAll(*coordinator.view());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
@@ -146,6 +158,7 @@ int main(int argc, char** argv) {
   app.add_option("--store", flags.store, "where jobs and metrics are kept: sqlite:PATH")->capture_default_str();
   app.add_option("--lease", flags.lease, "a worker that is silent this long is lost")->capture_default_str();
   app.add_option("--start-timeout", flags.start_timeout, "ranks must train this soon after their launch")->capture_default_str();
+  app.add_option("--curve-runs-kept", flags.curve_runs_kept, "ended runs whose curves stay on /metrics")->capture_default_str();
   app.add_option("--log-format", flags.log_format, "text or json")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
   app.add_option("--address-file", flags.address_file, "written when ready: JSON with the addresses really used")
       ->type_name("FILE");

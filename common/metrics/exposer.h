@@ -23,6 +23,8 @@ class MetricsExposer {
   ~MetricsExposer();
 
   prometheus::Registry& registry() { return *registry_; }
+  // Families that are made at each scrape, on threads of the exposer. Held weakly: they leave by being destroyed.
+  void Add(const std::shared_ptr<prometheus::Collectable>& collectable);
   // Host:port that is really listened on.
   const std::string& address() const { return address_; }
 

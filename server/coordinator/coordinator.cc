@@ -26,6 +26,11 @@ std::string Lower(const std::string& name, size_t prefix) {
   return absl::AsciiStrToLower(name.substr(prefix));
 }
 
+// Since when a pending job has waited: for its first attempt, or since its last one ended.
+int64_t WaitingSince(const v1::Job& job) {
+  return job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
+}
+
 // A JobRow or an AblationRow, and what it holds.
 template <class Message, class Row>
 absl::StatusOr<Message> Parse(const Row& row, const char* what) {
@@ -339,7 +344,12 @@ void Coordinator::ReportFleet(const View& view) {
   for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
     fleet.jobs[Lower(v1::JobState_Name(static_cast<v1::JobState>(s)), sizeof("JOB_STATE_") - 1)] = 0;
   }
-  for (const auto& [id, job] : view.jobs) ++fleet.jobs[Lower(v1::JobState_Name(job->state()), sizeof("JOB_STATE_") - 1)];
+  for (const auto& [id, job] : view.jobs) {
+    ++fleet.jobs[Lower(v1::JobState_Name(job->state()), sizeof("JOB_STATE_") - 1)];
+    if (job->state() != v1::JOB_STATE_PENDING || job->held()) continue;
+    const int64_t since = WaitingSince(*job);
+    if (fleet.oldest_waiting_ms == 0 || since < fleet.oldest_waiting_ms) fleet.oldest_waiting_ms = since;
+  }
   for (const v1::Worker& worker : view.workers) {
     ++fleet.workers[!worker.connected() ? "disconnected" : worker.draining() ? "draining" : "connected"];
     if (!worker.connected()) continue;

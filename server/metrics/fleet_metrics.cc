@@ -6,6 +6,10 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include "polymoe/v1/job.pb.h"
+
+#include "server/metrics/job_labels.h"
+
 namespace polymoe {
 namespace {
 
@@ -25,6 +29,9 @@ FleetMetrics::FleetMetrics(prometheus::Registry& registry)
       workers_(Gauges(registry, "polymoe_workers", "Workers by state.")),
       slots_free_(Gauges(registry, "polymoe_slots", "Slots of the connected workers.").Add({{"state", "free"}})),
       slots_busy_(Gauges(registry, "polymoe_slots", "Slots of the connected workers.").Add({{"state", "busy"}})),
+      queue_oldest_(Gauges(registry, "polymoe_queue_oldest_timestamp_seconds",
+                           "Unix time since when the job that waits longest has waited, held ones aside; 0 when none waits.")
+                        .Add({})),
       pass_(prometheus::BuildHistogram()
                 .Name("polymoe_scheduler_pass_duration_seconds")
                 .Help("Duration of one scheduling pass.")
@@ -37,13 +44,19 @@ FleetMetrics::FleetMetrics(prometheus::Registry& registry)
       rpc_count_(
           prometheus::BuildCounter().Name("polymoe_rpc_requests_total").Help("Finished calls by outcome.").Register(registry)),
       attempt_ends_(
-          prometheus::BuildCounter().Name("polymoe_attempt_ends_total").Help("Ended attempts by reason.").Register(registry)) {}
+          prometheus::BuildCounter().Name("polymoe_attempt_ends_total").Help("Ended attempts by reason.").Register(registry)) {
+  // From 0, so that an increase() sees the first one.
+  for (int r = v1::END_REASON_COMPLETED; r <= v1::EndReason_MAX; ++r) {
+    attempt_ends_.Add({{"reason", EnumLabel(v1::EndReason_Name(static_cast<v1::EndReason>(r)), "END_REASON_")}});
+  }
+}
 
 void FleetMetrics::SetFleet(const Fleet& fleet) {
   for (const auto& [state, count] : fleet.jobs) jobs_.Add({{"state", state}}).Set(count);
   for (const auto& [state, count] : fleet.workers) workers_.Add({{"state", state}}).Set(count);
   slots_free_.Set(fleet.slots_total - fleet.slots_busy);
   slots_busy_.Set(fleet.slots_busy);
+  queue_oldest_.Set(static_cast<double>(fleet.oldest_waiting_ms) / 1000.0);
 }
 
 void FleetMetrics::ObservePass(absl::Duration duration) {

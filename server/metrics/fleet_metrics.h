@@ -1,7 +1,8 @@
-// The Prometheus view of the coordinator itself: jobs and workers by state, slots, scheduler passes, RPCs. Thread-safe.
+// The Prometheus view of the coordinator itself: jobs and workers by state, slots, the queue, scheduler passes, RPCs. Thread-safe.
 #ifndef POLYMOE_SERVER_METRICS_FLEET_METRICS_H_
 #define POLYMOE_SERVER_METRICS_FLEET_METRICS_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -27,6 +28,7 @@ class FleetMetrics {
     std::map<std::string, int> jobs;      // by state: "pending", ...
     std::map<std::string, int> workers;   // "connected", "disconnected", "draining"
     int slots_total = 0, slots_busy = 0;  // of connected workers
+    int64_t oldest_waiting_ms = 0;        // Unix time since when the job that waits longest has waited; 0: none waits
   };
   void SetFleet(const Fleet& fleet);
 
@@ -42,6 +44,7 @@ class FleetMetrics {
   prometheus::Family<prometheus::Gauge>& workers_;
   prometheus::Gauge& slots_free_;
   prometheus::Gauge& slots_busy_;
+  prometheus::Gauge& queue_oldest_;
   prometheus::Histogram& pass_;
   prometheus::Family<prometheus::Histogram>& rpc_duration_;
   prometheus::Family<prometheus::Counter>& rpc_count_;

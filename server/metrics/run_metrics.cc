@@ -2,13 +2,13 @@
 
 #include <prometheus/family.h>
 #include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
 #include <algorithm>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -16,59 +16,28 @@
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/metric.pb.h"
 
+#include "common/version.h"
+#include "server/metrics/job_labels.h"
+#include "server/metrics/point_exports.h"
+#include "server/metrics/run_series.h"
+#include "server/state/cluster.h"
+
 namespace polymoe {
 namespace {
 
 using GaugeFamily = prometheus::Family<prometheus::Gauge>;
+using HistogramFamily = prometheus::Family<prometheus::Histogram>;
 using Labels = std::map<std::string, std::string>;
+using Bounds = prometheus::Histogram::BucketBoundaries;
 
-// One exported metric of a trainer: its name there, its family here, and what the parts of the trainer's name behind the first '/'
-// mean. A label with a fixed value distinguishes siblings of one family.
-struct Export {
-  const char* name;
-  const char* family;
-  const char* help;
-  std::vector<const char*> part_labels;
-  std::pair<const char*, const char*> fixed = {"", ""};
-};
-
-const std::vector<Export>& Exports() {
-  static const auto& exports = *new std::vector<Export>{
-      {"loss", "polymoe_train_loss", "Mean cross entropy of the newest step, nats per token.", {}},
-      {"load_balance_loss",
-       "polymoe_train_loss_component",
-       "Unweighted router losses of the newest step.",
-       {},
-       {"component", "load_balance"}},
-      {"z_loss", "polymoe_train_loss_component", "Unweighted router losses of the newest step.", {}, {"component", "z"}},
-      {"grad_norm", "polymoe_train_grad_norm", "Global gradient norm before clipping.", {}},
-      {"learning_rate", "polymoe_train_learning_rate", "Learning rate of the newest step.", {}},
-      {"tokens_per_second", "polymoe_train_tokens_per_second", "Training throughput.", {}},
-      {"flops_per_second",
-       "polymoe_train_flops_per_second",
-       "Model FLOPs (6 x active parameters + causal attention) per second.",
-       {}},
-      {"step_seconds", "polymoe_train_step_duration_seconds", "Duration of the newest step.", {}},
-      {"skipped_steps", "polymoe_train_skipped_steps", "Steps skipped because of a loss or gradient that was not finite.", {}},
-      {"val_loss", "polymoe_val_loss", "Mean cross entropy on a validation set, nats per token.", {"set"}},
-      {"val_bpb", "polymoe_val_bpb", "Validation loss in bits per byte of text, independent of the tokenizer.", {"set"}},
-      {"router_max_over_mean",
-       "polymoe_expert_load_max_over_mean",
-       "Load of the fullest expert over the mean; 1 is balanced.",
-       {"layer"}},
-      {"router_entropy", "polymoe_router_entropy_nats", "Mean entropy of the router's distribution over experts.", {"layer"}},
-      {"rank_seconds", "polymoe_rank_step_seconds", "Seconds that a rank computed in the newest step.", {"rank"}},
-      {"rank_wait_seconds", "polymoe_rank_wait_seconds", "Seconds that a rank waited for others in the newest step.", {"rank"}},
-      {"coef",
-       "polymoe_polycom_coefficient",
-       "PolyCom coefficients of a layer: w1 is the linear term's weight.",
-       {"layer", "term"}},
-  };
-  return exports;
+// Same for all runs and for ever, so that histograms add up.
+const Bounds& StepSecondsBounds() {
+  static const auto& bounds = *new Bounds{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
+  return bounds;
 }
-
-std::string StateLabel(v1::JobState state) {
-  return absl::AsciiStrToLower(absl::string_view(v1::JobState_Name(state)).substr(sizeof("JOB_STATE_") - 1));
+const Bounds& LoadRatioBounds() {
+  static const auto& bounds = *new Bounds{0.01, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 10};
+  return bounds;
 }
 
 // 0 when the points say nothing of ranks.
@@ -84,8 +53,14 @@ double StragglerRatio(const v1::StepPoints& points) {
   return sum > 0 ? most * ranks / sum : 0;
 }
 
-bool IsFinal(v1::JobState state) {
-  return state >= v1::JOB_STATE_SUCCEEDED;
+// Shares of the rows, by layer and then by expert, when the points say them.
+std::map<std::string, std::vector<double>> ExpertLoads(const v1::StepPoints& points) {
+  std::map<std::string, std::vector<double>> loads;
+  for (const auto& [name, share] : points.values()) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(name, '/');
+    if (parts[0] == "router_load" && parts.size() == 3) loads[std::string(parts[1])].push_back(share);
+  }
+  return loads;
 }
 
 }  // namespace
@@ -104,11 +79,20 @@ class RunMetrics::Families {
     checkpoint = Add("polymoe_checkpoint_last_success_timestamp_seconds", "Unix time of the newest committed checkpoint.");
     straggler = Add("polymoe_straggler_ratio",
                     "Compute seconds of the slowest rank over the mean of all, in the newest step; 1 is balanced.");
-    for (const Export& e : Exports()) by_name[e.name] = {&e, Add(e.family, e.help)};
+    for (const PointExport& e : PointExports()) by_name[e.name] = {&e, Add(e.family, e.help)};
+    step_seconds = &prometheus::BuildHistogram()
+                        .Name("polymoe_train_step_seconds")
+                        .Help("Durations of the reported steps.")
+                        .Register(registry);
+    load_ratio = &prometheus::BuildHistogram()
+                      .Name("polymoe_expert_load_ratio")
+                      .Help("Load of every expert over the mean of its layer, in each router report.")
+                      .Register(registry);
   }
 
   GaugeFamily *info, *state, *steps, *tokens, *tokens_target, *last_step, *attempts, *checkpoint, *straggler;
-  std::map<std::string, std::pair<const Export*, GaugeFamily*>> by_name;
+  HistogramFamily *step_seconds, *load_ratio;
+  std::map<std::string, std::pair<const PointExport*, GaugeFamily*>> by_name;
 
  private:
   GaugeFamily* Add(const char* name, const char* help) {
@@ -118,45 +102,45 @@ class RunMetrics::Families {
   prometheus::Registry& registry_;
 };
 
-// The series of one run; they go with it.
 class RunMetrics::Run {
  public:
-  explicit Run(std::string id) : id_(std::move(id)) {}
-  Run(const Run&) = delete;
-  Run& operator=(const Run&) = delete;
-  ~Run() {
-    for (const auto& [key, series] : series_) series.first->Remove(series.second);
-  }
+  Run(const std::string& id, bool per_expert) : per_expert(per_expert), gauges_(id), histograms_(id) {}
 
-  void Set(GaugeFamily* family, Labels labels, double value) {
-    std::string key = absl::StrCat(reinterpret_cast<uintptr_t>(family));
-    for (const auto& [name, text] : labels) absl::StrAppend(&key, "\n", text);
-    auto& series = series_[key];
-    if (series.second == nullptr) {
-      labels["run"] = id_;
-      series = {family, &family->Add(labels)};
+  void Set(GaugeFamily* family, Labels labels, double value) { gauges_.Get(family, std::move(labels)).Set(value); }
+
+  // Each step counts once in an attempt, however often its points arrive.
+  void ObserveStep(const Families& families, const v1::StepPoints& points) {
+    if (points.step() <= observed_step_) return;
+    observed_step_ = points.step();
+    const auto seconds = points.values().find("step_seconds");
+    if (seconds != points.values().end()) {
+      histograms_.Get(families.step_seconds, {}, StepSecondsBounds()).Observe(seconds->second);
     }
-    series.second->Set(value);
+    for (const auto& [layer, shares] : ExpertLoads(points)) {
+      prometheus::Histogram& ratios = histograms_.Get(families.load_ratio, {{"layer", layer}}, LoadRatioBounds());
+      for (const double share : shares) ratios.Observe(share * static_cast<double>(shares.size()));
+    }
   }
 
-  // An attempt may have fewer ranks than the one before it.
-  void ForgetRanksOfOlderAttempts(const Families& families, int attempts) {
+  // A new attempt may have fewer ranks than the one before it, and starts at an earlier step.
+  void SetAttempts(const Families& families, int attempts) {
+    Set(families.attempts, {}, attempts);
     if (std::exchange(attempts_, attempts) == attempts) return;
-    std::erase_if(series_, [&](const auto& entry) {
-      const auto& [family, gauge] = entry.second;
-      const bool of_ranks = family == families.straggler || family == families.by_name.at("rank_seconds").second ||
-                            family == families.by_name.at("rank_wait_seconds").second;
-      if (of_ranks) family->Remove(gauge);
-      return of_ranks;
+    observed_step_ = 0;
+    gauges_.RemoveIf([&](const GaugeFamily* family) {
+      return family == families.straggler || family == families.by_name.at("rank_seconds").second ||
+             family == families.by_name.at("rank_wait_seconds").second;
     });
   }
 
+  const bool per_expert;
   bool ended = false;
 
  private:
-  std::string id_;
   int attempts_ = 0;
-  std::map<std::string, std::pair<GaugeFamily*, prometheus::Gauge*>> series_;
+  uint64_t observed_step_ = 0;
+  RunSeries<prometheus::Gauge> gauges_;
+  RunSeries<prometheus::Histogram> histograms_;
 };
 
 RunMetrics::RunMetrics(prometheus::Registry& registry, size_t ended_runs_kept)
@@ -168,22 +152,23 @@ void RunMetrics::OnJob(const v1::Job& job) {
   const std::lock_guard lock(mutex_);
   auto& run = runs_[job.id()];
   if (run == nullptr) {
-    run = std::make_unique<Run>(job.id());
     const v1::JobSpec& spec = job.file().spec();
-    const std::string kind = absl::AsciiStrToLower(
-        absl::string_view(v1::ActivationKind_Name(spec.model().activation().kind())).substr(sizeof("ACTIVATION_KIND_") - 1));
+    run = std::make_unique<Run>(job.id(), spec.metrics().per_expert());
     run->Set(families_->info,
              {{"name", job.file().metadata().name()},
-              {"activation", kind},
+              {"activation", ActivationLabel(job)},
               {"seed", absl::StrCat(spec.train().seed())},
-              {"dataset", spec.data().train()}},
+              {"dataset", spec.data().train()},
+              {"model", EnumLabel(v1::Architecture_Name(spec.model().architecture()), "ARCHITECTURE_")},
+              {"ablation", job.ablation().id()},
+              {"arm", job.ablation().arm()},
+              {"version", kVersion}},
              1);
   }
   for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
     run->Set(families_->state, {{"state", StateLabel(static_cast<v1::JobState>(s))}}, job.state() == s ? 1 : 0);
   }
-  run->Set(families_->attempts, {}, job.attempts_size());
-  run->ForgetRanksOfOlderAttempts(*families_, job.attempts_size());
+  run->SetAttempts(*families_, job.attempts_size());
   run->Set(families_->tokens_target, {}, static_cast<double>(job.file().spec().train().tokens()));
   if (job.has_checkpoint()) run->Set(families_->checkpoint, {}, static_cast<double>(job.checkpoint().committed_ms()) / 1000.0);
   if (!IsFinal(job.state()) || run->ended) return;
@@ -204,8 +189,10 @@ void RunMetrics::OnPoints(const std::string& job, const v1::StepPoints& points) 
   run.Set(families_->tokens, {}, static_cast<double>(points.tokens()));
   run.Set(families_->last_step, {}, static_cast<double>(points.time_ms()) / 1000.0);
   if (const double ratio = StragglerRatio(points); ratio > 0) run.Set(families_->straggler, {}, ratio);
+  run.ObserveStep(*families_, points);
   for (const auto& [name, value] : points.values()) {
     const std::vector<std::string> parts = absl::StrSplit(name, '/');
+    if (parts[0] == "router_load" && !run.per_expert) continue;
     const auto family = families_->by_name.find(parts[0]);
     if (family == families_->by_name.end()) continue;
     const auto& [spec, gauges] = family->second;

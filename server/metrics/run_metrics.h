@@ -31,9 +31,8 @@ class RunMetrics {
 
   // The job as it is now.
   void OnJob(const v1::Job& job);
-  // Values of the newest attempt, as the trainer named them ("loss", "val_loss/SET", "coef/LAYER/w3",
-  // "rank_seconds/R"). Names that this table does not
-  // export (per-expert shares) are left to the store.
+  // Values of the newest attempt, as the trainer named them ("loss", "val_loss/SET", "coef/LAYER/w3", "rank_seconds/R"). Names that
+  // point_exports.h does not have are left to the store; so are the loads of single experts, unless the job has metrics.perExpert.
   void OnPoints(const std::string& job, const v1::StepPoints& points);
 
  private:

@@ -109,13 +109,18 @@ TEST_F(ClusterTest, TrainsAndShowsIt) {
   EXPECT_THAT(metrics, HasSubstr(absl::StrCat("polymoe_val_loss{run=\"", job, "\",set=\"near\"}")));
   EXPECT_THAT(metrics, HasSubstr(absl::StrCat("polymoe_polycom_coefficient{layer=\"1\",run=\"", job, "\",term=\"w3\"}")));
   EXPECT_THAT(metrics, HasSubstr("polymoe_rpc_duration_seconds_bucket{"));
+  EXPECT_THAT(metrics, HasSubstr(absl::StrCat("split=\"val\",domain=\"near\",tokens=\"", kSteps * kTokensPerStep, "\"} ")));
   ExpectLinted(metrics);
   const std::string of_worker = cluster_.Scrape("w1");
   EXPECT_THAT(of_worker, HasSubstr("polymoe_worker_trainer_exits_total{kind=\"ok\"} 1"));
   ExpectLinted(of_worker);
-  // docs/metrics.md and the scrapes name the same families. Those of ranks are of jobs of several.
+  // docs/metrics.md and the scrapes name the same families. Not every job has all: those of ranks are of jobs of several; analyses,
+  // loads of single experts and ablations are for who asks for them.
   std::set<std::string> families = FamiliesIn(metrics + of_worker, "# TYPE ");
-  families.insert({"polymoe_rank_step_seconds", "polymoe_rank_wait_seconds", "polymoe_straggler_ratio"});
+  families.insert({"polymoe_rank_step_seconds", "polymoe_rank_wait_seconds", "polymoe_straggler_ratio", "polymoe_effective_rank",
+                   "polymoe_layer_cosine", "polymoe_activation_mean", "polymoe_activation_std", "polymoe_activation_abs_max",
+                   "polymoe_activation_zero_ratio", "polymoe_expert_load", "polymoe_ablation_info", "polymoe_ablation_state",
+                   "polymoe_ablation_runs", "polymoe_ablation_progress_ratio"});
   EXPECT_THAT(FamiliesIn(*ReadFile(POLYMOE_SOURCE_DIR "/docs/metrics.md"), "`"), ElementsAreArray(families));
 }
 

@@ -4,15 +4,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <memory>
 #include <string>
+#include <vector>
 
 namespace polymoe {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string Scrape(const std::string& address) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -36,6 +41,29 @@ TEST(Exposer, ServesBuildAndProcessMetrics) {
   const std::string answer = Scrape((*exposer)->address());
   EXPECT_THAT(answer, HasSubstr("polymoe_build_info{program=\"test\",version="));
   EXPECT_THAT(answer, HasSubstr("process_resident_memory_bytes "));
+}
+
+class Counting final : public prometheus::Collectable {
+ public:
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    prometheus::ClientMetric metric;
+    metric.gauge.value = ++scrapes_;
+    return {{"scrapes", "so far", prometheus::MetricType::Gauge, {metric}}};
+  }
+
+ private:
+  mutable int scrapes_ = 0;
+};
+
+TEST(Exposer, WhatIsMadeAtAScrapeIsMadeAtEach) {
+  const auto exposer = MetricsExposer::Start("127.0.0.1:0", "test");
+  ASSERT_TRUE(exposer.ok()) << exposer.status();
+  auto counting = std::make_shared<Counting>();
+  (*exposer)->Add(counting);
+  EXPECT_THAT(Scrape((*exposer)->address()), HasSubstr("\nscrapes 1\n"));
+  EXPECT_THAT(Scrape((*exposer)->address()), HasSubstr("\nscrapes 2\n"));
+  counting.reset();
+  EXPECT_THAT(Scrape((*exposer)->address()), Not(HasSubstr("\nscrapes ")));
 }
 
 TEST(Exposer, APortInUseIsOneClearError) {

@@ -401,5 +401,30 @@ TEST_F(CoordinatorTest, TooManyEventsAreRefusedAtOnce) {
   EXPECT_FALSE(coordinator_->view()->jobs.empty());
 }
 
+TEST_F(CoordinatorTest, TheQueueIsAsOldAsTheJobThatWaitsLongest) {
+  const auto oldest = [&] {
+    Barrier();
+    for (const prometheus::MetricFamily& family : registry_.Collect()) {
+      if (family.name == "polymoe_queue_oldest_timestamp_seconds") return family.metric.at(0).gauge.value;
+    }
+    return -1.0;
+  };
+  coordinator_->Stop();
+  ASSERT_TRUE(store_
+                  .Commit({.jobs = {{.id = "held",
+                                     .json = R"({"id": "held", "state": "JOB_STATE_PENDING", "createdMs": 1, "held": true})"}}})
+                  .ok());
+  Start();
+  EXPECT_EQ(oldest(), 0);
+  const double start = absl::ToUnixSeconds(clock_.Now());
+  Submit(Request("r1", "a"));
+  clock_.Advance(absl::Seconds(10));
+  Submit(Request("r2", "b"));
+  EXPECT_EQ(oldest(), start);
+  const auto link = Connect("w");
+  link->Next(v1::CoordinatorMessage::kLaunch);
+  EXPECT_EQ(oldest(), start + 10);
+}
+
 }  // namespace
 }  // namespace polymoe

@@ -28,6 +28,13 @@ TEST_F(FleetMetricsTest, CountsFollowTheFleet) {
   EXPECT_THAT(Scrape(), HasSubstr("polymoe_slots{state=\"busy\"} 6\n"));
 }
 
+TEST_F(FleetMetricsTest, TheQueueIsAsOldAsItIs) {
+  metrics_.SetFleet({.oldest_waiting_ms = 2500});
+  EXPECT_THAT(Scrape(), HasSubstr("polymoe_queue_oldest_timestamp_seconds 2.5\n"));
+  metrics_.SetFleet({});
+  EXPECT_THAT(Scrape(), HasSubstr("polymoe_queue_oldest_timestamp_seconds 0\n"));
+}
+
 TEST_F(FleetMetricsTest, CallsAreCountedByOutcomeAndTimedByMethod) {
   metrics_.ObserveRpc("JobService/Submit", "OK", absl::Milliseconds(2));
   metrics_.ObserveRpc("JobService/Submit", "OK", absl::Milliseconds(2));
@@ -39,6 +46,7 @@ TEST_F(FleetMetricsTest, CallsAreCountedByOutcomeAndTimedByMethod) {
 }
 
 TEST_F(FleetMetricsTest, PassesAndEndsAreCounted) {
+  EXPECT_THAT(Scrape(), HasSubstr("polymoe_attempt_ends_total{reason=\"worker_lost\"} 0\n"));
   metrics_.ObservePass(absl::Microseconds(20));
   metrics_.CountAttemptEnd("worker_lost");
   EXPECT_THAT(Scrape(), HasSubstr("polymoe_scheduler_pass_duration_seconds_count 1\n"));

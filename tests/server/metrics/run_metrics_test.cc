@@ -13,6 +13,7 @@
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/metric.pb.h"
 
+#include "common/version.h"
 #include "server/metrics/commit_exporter.h"
 
 namespace polymoe {
@@ -30,6 +31,7 @@ v1::Job Job(const std::string& id, v1::JobState state = v1::JOB_STATE_RUNNING) {
   v1::Job job;
   job.set_id(id);
   job.mutable_file()->mutable_metadata()->set_name("name of " + id);
+  job.mutable_file()->mutable_spec()->mutable_model()->set_architecture(v1::ARCHITECTURE_MOE);
   job.mutable_file()->mutable_spec()->mutable_model()->mutable_activation()->set_kind(v1::ACTIVATION_KIND_POLYNORM);
   job.mutable_file()->mutable_spec()->mutable_train()->set_tokens(5000);
   job.mutable_file()->mutable_spec()->mutable_train()->set_seed(7);
@@ -66,12 +68,24 @@ TEST_F(RunMetricsTest, ARunIsDescribedOnceAndNamedEverywhere) {
   RunMetrics metrics(registry_, 10);
   metrics.OnJob(Job("j-1"));
   metrics.OnPoints("j-1", Step(3, {{"loss", 2.5}}));
-  EXPECT_THAT(
-      Lines("polymoe_run_info"),
-      Contains("polymoe_run_info{activation=\"polynorm\",dataset=\"/data/books\",name=\"name of j-1\",run=\"j-1\",seed=\"7\"} 1"));
+  EXPECT_THAT(Lines("polymoe_run_info"),
+              testing::ElementsAre(absl::StrCat("polymoe_run_info{ablation=\"\",activation=\"polynorm\",arm=\"\",dataset=\"/data/"
+                                                "books\",model=\"moe\",name=\"name of j-1\","
+                                                "run=\"j-1\",seed=\"7\",version=\"",
+                                                kVersion, "\"} 1")));
   EXPECT_THAT(Lines("polymoe_train_loss"), Contains("polymoe_train_loss{run=\"j-1\"} 2.5"));
   EXPECT_THAT(Lines(""), Each(testing::AnyOf(IsEmpty(), HasSubstr("run=\"j-1\""))));
   EXPECT_THAT(Lines("books"), SizeIs(1));
+}
+
+TEST_F(RunMetricsTest, ARunOfAnAblationSaysOfWhichArm) {
+  RunMetrics metrics(registry_, 10);
+  v1::Job job = Job("j-1");
+  job.mutable_ablation()->set_id("act-1");
+  job.mutable_ablation()->set_arm("relu");
+  metrics.OnJob(job);
+  EXPECT_THAT(Lines("polymoe_run_info"),
+              testing::ElementsAre(testing::AllOf(HasSubstr("ablation=\"act-1\""), HasSubstr("arm=\"relu\""))));
 }
 
 TEST_F(RunMetricsTest, ExactlyOneStateIsOne) {
@@ -111,8 +125,73 @@ TEST_F(RunMetricsTest, WhatHasNoBoundIsNotExported) {
   RunMetrics metrics(registry_, 10);
   metrics.OnJob(Job("j"));
   const size_t before = Lines("run=").size();
-  metrics.OnPoints("j", Step(1, {{"coef/3/7/w2", 1}, {"expert_share/3/7", 1}, {"invented", 1}, {"loss/x", 1}, {"val_loss", 1}}));
+  metrics.OnPoints("j", Step(1, {{"coef/3/7/w2", 1}, {"effective_rank/3", 1}, {"invented", 1}, {"loss/x", 1}, {"val_loss", 1}}));
   EXPECT_EQ(Lines("run=").size(), before + 3);  // step, tokens and time alone
+}
+
+// A point of every name that trainers report beside those above, and the sample that it becomes.
+TEST_F(RunMetricsTest, AnalysesAndRouterStatisticsHaveTheirFamilies) {
+  const std::map<std::string, std::string> samples = {
+      {"effective_rank/3/up", "polymoe_effective_rank{layer=\"3\",matrix=\"up\",run=\"j\"} 0.5"},
+      {"effective_rank/3/down", "polymoe_effective_rank{layer=\"3\",matrix=\"down\",run=\"j\"} 0.5"},
+      {"layer_cosine/1/3", "polymoe_layer_cosine{layer=\"1\",other=\"3\",run=\"j\"} 0.5"},
+      {"act_mean/3", "polymoe_activation_mean{layer=\"3\",run=\"j\"} 0.5"},
+      {"act_std/3", "polymoe_activation_std{layer=\"3\",run=\"j\"} 0.5"},
+      {"act_abs_max/3", "polymoe_activation_abs_max{layer=\"3\",run=\"j\"} 0.5"},
+      {"act_zero_share/3", "polymoe_activation_zero_ratio{layer=\"3\",run=\"j\"} 0.5"},
+      {"router_max_over_mean/3", "polymoe_expert_load_max_over_mean{layer=\"3\",run=\"j\"} 0.5"},
+      {"router_min_over_mean/3", "polymoe_expert_load_min_over_mean{layer=\"3\",run=\"j\"} 0.5"},
+      {"router_cv/3", "polymoe_expert_load_cv{layer=\"3\",run=\"j\"} 0.5"},
+      {"router_dead/3", "polymoe_experts_dead{layer=\"3\",run=\"j\"} 0.5"},
+  };
+  RunMetrics metrics(registry_, 10);
+  metrics.OnJob(Job("j"));
+  for (const auto& [point, sample] : samples) {
+    metrics.OnPoints("j", Step(1, {{point, 0.5}}));
+    EXPECT_THAT(Lines("} 0.5"), Contains(sample)) << point;
+  }
+}
+
+TEST_F(RunMetricsTest, LoadsOfSingleExpertsAreShownToWhoAsksForThem) {
+  RunMetrics metrics(registry_, 10);
+  metrics.OnJob(Job("quiet"));
+  v1::Job job = Job("loud");
+  job.mutable_file()->mutable_spec()->mutable_metrics()->set_per_expert(true);
+  metrics.OnJob(job);
+  for (const char* run : {"quiet", "loud"}) metrics.OnPoints(run, Step(1, {{"router_load/2/0", 0.25}, {"router_load/2/1", 0.75}}));
+  EXPECT_THAT(Lines("polymoe_expert_load{"),
+              testing::UnorderedElementsAre("polymoe_expert_load{expert=\"0\",layer=\"2\",run=\"loud\"} 0.25",
+                                            "polymoe_expert_load{expert=\"1\",layer=\"2\",run=\"loud\"} 0.75"));
+}
+
+TEST_F(RunMetricsTest, EveryExpertOfEveryReportIsInTheHistogramOfItsLayer) {
+  RunMetrics metrics(registry_, 10);
+  v1::Job job = Job("j");
+  metrics.OnJob(job);
+  // Over the mean: 0.2, 1.4, 1.4 and 0.4, 0.4, 2.2.
+  metrics.OnPoints("j", Step(1, {{"router_load/2/0", 0.2 / 3}, {"router_load/2/1", 1.4 / 3}, {"router_load/2/2", 1.4 / 3}}));
+  metrics.OnPoints("j", Step(11, {{"router_load/2/0", 0.4 / 3}, {"router_load/2/1", 0.4 / 3}, {"router_load/2/2", 2.2 / 3}}));
+  for (const auto& [le, count] :
+       std::map<std::string, int>{{"0.1", 0}, {"0.25", 1}, {"0.5", 3}, {"1.5", 5}, {"3", 6}, {"+Inf", 6}}) {
+    EXPECT_THAT(Lines("polymoe_expert_load_ratio_bucket"),
+                Contains(absl::StrCat("polymoe_expert_load_ratio_bucket{layer=\"2\",run=\"j\",le=\"", le, "\"} ", count)));
+  }
+}
+
+TEST_F(RunMetricsTest, AStepCountsOnceInAnAttempt) {
+  RunMetrics metrics(registry_, 10);
+  v1::Job job = Job("j");
+  metrics.OnJob(job);
+  metrics.OnPoints("j", Step(1, {{"step_seconds", 0.2}}));
+  metrics.OnPoints("j", Step(2, {{"step_seconds", 4}}));
+  metrics.OnPoints("j", Step(2, {{"step_seconds", 4}}));  // reported again after a lost connection
+  EXPECT_THAT(Lines("polymoe_train_step_seconds_bucket"),
+              testing::IsSupersetOf({"polymoe_train_step_seconds_bucket{run=\"j\",le=\"0.25\"} 1",
+                                     "polymoe_train_step_seconds_bucket{run=\"j\",le=\"5\"} 2"}));
+  job.add_attempts()->set_number(2);  // from the checkpoint of step 1: step 2 is done again
+  metrics.OnJob(job);
+  metrics.OnPoints("j", Step(2, {{"step_seconds", 4}}));
+  EXPECT_THAT(Lines("polymoe_train_step_seconds_count"), testing::ElementsAre("polymoe_train_step_seconds_count{run=\"j\"} 3"));
 }
 
 TEST_F(RunMetricsTest, RanksAndTheSlowestOfThem) {
@@ -148,7 +227,7 @@ TEST_F(RunMetricsTest, RunsThatEndedLongAgoAreGone) {
   for (int i = 1; i <= 5; ++i) {
     const std::string id = absl::StrCat("j-", i);
     metrics.OnJob(Job(id));
-    metrics.OnPoints(id, Step(1, {{"loss", 5}, {"val_loss/books", 5}}));
+    metrics.OnPoints(id, Step(1, {{"loss", 5}, {"val_loss/books", 5}, {"step_seconds", 1}, {"router_load/0/0", 1}}));
     metrics.OnJob(Job(id, v1::JOB_STATE_SUCCEEDED));
     metrics.OnJob(Job(id, v1::JOB_STATE_SUCCEEDED));  // said twice, ended once
   }
