@@ -24,7 +24,7 @@ const std::map<std::string, Prefixes>& Rules() {
       {"common/spec", {"common/", "polymoe/v1/", "yaml-cpp/"}},
       {"common/metrics", {"common/", "prometheus/"}},
       {"common/rpc", {"common/", "grpcpp/", "grpc/"}},
-      {"bench", {"common/", "kernels/", "worker/model/", "worker/parallel/", "worker/train/", "polymoe/v1/"}},
+      {"bench", {"common/", "kernels/", "server/", "worker/model/", "worker/parallel/", "worker/train/", "polymoe/v1/"}},
       {"kernels", {"common/check.h", "hwy/"}},
       {"kernels/cuda", {"kernels/ops.h", "cuda_"}},
       {"server", {"common/", "server/", "grpcpp/"}},  // main.cc

@@ -1,7 +1,9 @@
 #include "server/curves/curve_book.h"
 
 #include <algorithm>
+#include <bit>
 
+#include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 
 #include "polymoe/v1/job.pb.h"
@@ -40,12 +42,14 @@ absl::StatusOr<JobCurves> ReadCurves(Store& store, const v1::Job& job) {
 }  // namespace
 
 CurveBook::Key CurveBook::KeyOf(const v1::Job& job) {
-  const auto target = static_cast<double>(std::max<uint64_t>(1, job.file().spec().train().tokens()));
-  const v1::Progress& progress = job.progress();
-  return {.milestones = static_cast<uint64_t>(static_cast<double>(progress.tokens()) / target * kCurveGrid),
-          .attempts = job.attempts_size(),
-          .over = job.finished_ms() != 0,
-          .validation = {progress.validation_loss().begin(), progress.validation_loss().end()}};
+  const uint64_t target = std::max<uint64_t>(1, job.file().spec().train().tokens());
+  const uint64_t tokens = job.progress().tokens();
+  // Whole numbers: the 29th of 100 milestones of 100 tokens is reached with 29, and not a step later.
+  Key key{.milestones = tokens / target * kCurveGrid + static_cast<uint64_t>(absl::uint128(tokens % target) * kCurveGrid / target),
+          .over = job.finished_ms() != 0};
+  for (const v1::Attempt& attempt : job.attempts()) key.attempts += attempt.started_ranks_size() > 0;
+  for (const auto& [set, loss] : job.progress().validation_loss()) key.validation[set] = std::bit_cast<uint64_t>(loss);
+  return key;
 }
 
 absl::StatusOr<std::shared_ptr<const JobCurves>> CurveBook::Get(const v1::Job& job) {

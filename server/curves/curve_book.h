@@ -43,9 +43,9 @@ class CurveBook {
   // What a job's curves depend on: the points that are stored may differ only when this does.
   struct Key {
     uint64_t milestones = 0;  // reached
-    int attempts = 0;
+    int attempts = 0;         // that trained
     bool over = false;
-    std::map<std::string, double> validation;  // newest losses
+    std::map<std::string, uint64_t> validation;  // bits of the newest losses: a NaN is equal to itself here
 
     bool operator==(const Key&) const = default;
   };

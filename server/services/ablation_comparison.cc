@@ -30,6 +30,7 @@ struct Run {
   const v1::AblationRun* run = nullptr;
   std::shared_ptr<const v1::Job> job;
   std::shared_ptr<const JobCurves> curves;
+  std::vector<size_t> ends;  // for each milestone of the study: one past that of the run's curves
 };
 
 // Curves of one arm and metric: by seed, a value a milestone.
@@ -43,9 +44,34 @@ struct Study {
   std::map<std::string, std::vector<Run>> runs;  // by arm
   std::vector<std::string> sets;                 // whose mean is "val_loss" and "val_bpb"
   std::vector<std::string> metrics;
-  std::vector<uint64_t> tokens;  // milestones
-  uint32_t stride = 1;           // hundredths between two of them
+  std::vector<uint64_t> tokens;  // milestones: of the baseline
 };
+
+// One past the run's first milestone at or past each share of the budget. Two runs may have different ones: the steps of an arm may be
+// longer than those of another.
+std::vector<size_t> EndsOf(const JobCurves& curves, const std::vector<uint64_t>& shares) {
+  std::vector<size_t> ends;
+  for (const uint64_t share : shares) {
+    const auto it = std::lower_bound(curves.milestones.begin(), curves.milestones.end(), share);
+    ends.push_back(std::min<size_t>(it - curves.milestones.begin() + 1, curves.milestones.size()));
+  }
+  return ends;
+}
+
+// The milestones that were asked for, and where they are in the curves of each run.
+void LayGrid(uint32_t grid, Study& study) {
+  const JobCurves& baseline = *study.runs.at(study.baseline)[0].curves;
+  std::vector<uint64_t> shares;
+  for (const uint64_t share : GridMilestones(study.ablation->file().spec().budget().tokens(), grid, 1)) {
+    const uint64_t end = baseline.milestones[EndsOf(baseline, {share})[0] - 1];
+    if (!study.tokens.empty() && end == study.tokens.back()) continue;  // fewer steps than milestones
+    study.tokens.push_back(end);
+    shares.push_back(share);
+  }
+  for (auto& [arm, runs] : study.runs) {
+    for (Run& run : runs) run.ends = EndsOf(*run.curves, shares);
+  }
+}
 
 absl::StatusOr<Study> ReadStudy(CurveBook& book, const View& view, const v1::CompareAblationRequest& request) {
   Study study;
@@ -53,13 +79,12 @@ absl::StatusOr<Study> ReadStudy(CurveBook& book, const View& view, const v1::Com
   const uint32_t grid = request.grid() == 0 ? kDefaultGrid : request.grid();
   if (grid > kCurveGrid || kCurveGrid % grid != 0)
     return absl::InvalidArgumentError(absl::StrCat("grid is ", grid, "; write a divisor of ", kCurveGrid));
-  study.stride = kCurveGrid / grid;
   for (const v1::AblationRun& run : study.ablation->runs()) {
     const auto job = view.jobs.find(run.job());
     if (job == view.jobs.end()) return absl::InternalError(absl::StrCat("run ", run.job(), " is no job"));
     if (!study.runs.contains(run.arm())) study.arms.push_back(run.arm());
     POLYMOE_ASSIGN_OR_RETURN(auto curves, book.Get(*job->second));
-    study.runs[run.arm()].push_back({&run, job->second, std::move(curves)});
+    study.runs[run.arm()].push_back({&run, job->second, std::move(curves), {}});
   }
   if (study.arms.empty()) return absl::FailedPreconditionError("the ablation has no runs");
   const v1::AblationSpec& spec = study.ablation->file().spec();
@@ -69,8 +94,7 @@ absl::StatusOr<Study> ReadStudy(CurveBook& book, const View& view, const v1::Com
   if (study.sets.empty()) {
     for (const v1::ValidationSet& set : spec.base().validation().sets()) study.sets.push_back(set.name());
   }
-  const std::vector<uint64_t>& all = study.runs[study.baseline].at(0).curves->milestones;
-  for (size_t i = study.stride; i <= all.size(); i += study.stride) study.tokens.push_back(all[i - 1]);
+  LayGrid(grid, study);
   return study;
 }
 
@@ -96,14 +120,13 @@ absl::Status ChooseMetrics(const v1::CompareAblationRequest& request, Study& stu
 }
 
 // The run's value of a curve at milestone `i` of the study.
-double At(const JobCurves& curves, const std::string& metric, size_t i, uint32_t stride) {
-  const auto it = curves.curves.find(metric);
-  if (it == curves.curves.end()) return kNone;
-  const std::vector<double>& curve = it->second;
-  const size_t end = (i + 1) * stride;
-  const size_t begin = metric == "loss" ? end - 1 : end - stride;
-  for (size_t k = std::min(end, curve.size()); k > begin; --k) {
-    if (!std::isnan(curve[k - 1])) return curve[k - 1];
+double At(const Run& run, const std::string& metric, size_t i) {
+  const auto it = run.curves->curves.find(metric);
+  if (it == run.curves->curves.end()) return kNone;
+  const size_t end = run.ends[i];
+  const size_t begin = metric == "loss" ? end - 1 : i == 0 ? 0 : run.ends[i - 1];
+  for (size_t k = end; k > begin; --k) {
+    if (!std::isnan(it->second[k - 1])) return it->second[k - 1];
   }
   return kNone;
 }
@@ -113,10 +136,9 @@ std::vector<double> CurveOfRun(const Study& study, const Run& run, const std::st
   std::vector<double> values(study.tokens.size());
   const bool mean = metric == "val_loss" || metric == "val_bpb";
   for (size_t i = 0; i < values.size(); ++i) {
-    if (!mean) values[i] = At(*run.curves, metric, i, study.stride);
+    if (!mean) values[i] = At(run, metric, i);
     for (size_t s = 0; mean && s < study.sets.size(); ++s) {
-      values[i] +=
-          At(*run.curves, absl::StrCat(metric, "/", study.sets[s]), i, study.stride) / static_cast<double>(study.sets.size());
+      values[i] += At(run, absl::StrCat(metric, "/", study.sets[s]), i) / static_cast<double>(study.sets.size());
     }
   }
   return values;
@@ -128,10 +150,11 @@ ArmValues ValuesOf(const Study& study, const std::string& arm, const std::string
   return values;
 }
 
+// An infinite loss is no value either: nothing could be said about its mean.
 BySeed AtMilestone(const ArmValues& values, size_t i) {
   BySeed by_seed;
   for (const auto& [seed, curve] : values) {
-    if (!std::isnan(curve[i])) by_seed[seed] = curve[i];
+    if (std::isfinite(curve[i])) by_seed[seed] = curve[i];
   }
   return by_seed;
 }
