@@ -4,12 +4,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -33,8 +34,8 @@ struct Run {
   std::vector<size_t> ends;  // for each milestone of the study: one past that of the run's curves
 };
 
-// Curves of one arm and metric: by seed, a value a milestone.
-using ArmValues = std::map<uint64_t, std::vector<double>>;
+// Of one arm and metric, by milestone: the seeds that have a value. An infinite one is none: nothing could be said about its mean.
+using ArmValues = std::vector<BySeed>;
 
 // One ablation with all its runs, on the grid that was asked for.
 struct Study {
@@ -119,106 +120,97 @@ absl::Status ChooseMetrics(const v1::CompareAblationRequest& request, Study& stu
   return absl::OkStatus();
 }
 
-// The run's value of a curve at milestone `i` of the study.
-double At(const Run& run, const std::string& metric, size_t i) {
-  const auto it = run.curves->curves.find(metric);
-  if (it == run.curves->curves.end()) return kNone;
-  const size_t end = run.ends[i];
-  const size_t begin = metric == "loss" ? end - 1 : i == 0 ? 0 : run.ends[i - 1];
-  for (size_t k = end; k > begin; --k) {
-    if (!std::isnan(it->second[k - 1])) return it->second[k - 1];
+// A curve of the run at the milestones of the study. `of_end`: its value there, else its last one since the milestone before.
+std::vector<double> OnGrid(const Run& run, const std::string& name, bool of_end) {
+  std::vector<double> values(run.ends.size(), kNone);
+  const auto it = run.curves->curves.find(name);
+  if (it == run.curves->curves.end()) return values;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t end = run.ends[i], begin = of_end ? end - 1 : i == 0 ? 0 : run.ends[i - 1];
+    for (size_t k = end; k > begin && std::isnan(values[i]); --k) values[i] = it->second[k - 1];
   }
-  return kNone;
+  return values;
 }
 
 // "val_loss" and "val_bpb" are means over sets: there once every set is.
 std::vector<double> CurveOfRun(const Study& study, const Run& run, const std::string& metric) {
-  std::vector<double> values(study.tokens.size());
-  const bool mean = metric == "val_loss" || metric == "val_bpb";
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!mean) values[i] = At(run, metric, i);
-    for (size_t s = 0; mean && s < study.sets.size(); ++s) {
-      values[i] += At(run, absl::StrCat(metric, "/", study.sets[s]), i) / static_cast<double>(study.sets.size());
+  if (metric != "val_loss" && metric != "val_bpb") return OnGrid(run, metric, metric == "loss");
+  std::vector<double> mean(study.tokens.size());
+  for (const std::string& set : study.sets) {
+    const std::vector<double> values = OnGrid(run, absl::StrCat(metric, "/", set), false);
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] += values[i] / static_cast<double>(study.sets.size());
+  }
+  return mean;
+}
+
+ArmValues ValuesOf(const Study& study, const std::string& arm, const std::string& metric) {
+  ArmValues values(study.tokens.size());
+  for (const Run& run : study.runs.at(arm)) {
+    const std::vector<double> curve = CurveOfRun(study, run, metric);
+    for (size_t i = 0; i < curve.size(); ++i) {
+      if (std::isfinite(curve[i])) values[i][run.run->seed()] = curve[i];
     }
   }
   return values;
 }
 
-ArmValues ValuesOf(const Study& study, const std::string& arm, const std::string& metric) {
-  ArmValues values;
-  for (const Run& run : study.runs.at(arm)) values[run.run->seed()] = CurveOfRun(study, run, metric);
-  return values;
+Sample SampleOf(const BySeed& values) {
+  std::vector<double> list;
+  for (const auto& [seed, value] : values) list.push_back(value);
+  return Summarise(list);
 }
 
-// An infinite loss is no value either: nothing could be said about its mean.
-BySeed AtMilestone(const ArmValues& values, size_t i) {
-  BySeed by_seed;
-  for (const auto& [seed, curve] : values) {
-    if (std::isfinite(curve[i])) by_seed[seed] = curve[i];
-  }
-  return by_seed;
+v1::ArmPoint ToPoint(uint64_t tokens, const BySeed& values) {
+  v1::ArmPoint point;
+  point.set_tokens(tokens);
+  const Sample sample = SampleOf(values);
+  point.set_n(sample.n);
+  point.set_mean(sample.mean);
+  point.set_sd(sample.sd);
+  point.set_min(sample.min);
+  point.set_max(sample.max);
+  return point;
 }
 
-// Where the two are compared for the verdict: the last milestone with the most pairs that there are at any.
-size_t LastCommon(const ArmValues& arm, const ArmValues& baseline, size_t milestones) {
-  size_t last = 0;
-  uint32_t most = 0;
-  for (size_t i = 0; i < milestones; ++i) {
-    const uint32_t pairs = ComparePairs(AtMilestone(arm, i), AtMilestone(baseline, i)).pairs;
-    if (pairs < most || pairs == 0) continue;
-    most = pairs;
-    last = i;
-  }
-  return last;
-}
-
+// Without a verdict: that depends on the other arms.
 v1::ArmCurve ToCurve(const Study& study, const std::string& arm, const std::string& metric, const ArmValues& values,
                      const ArmValues& baseline) {
   v1::ArmCurve curve;
   curve.set_arm(arm);
   curve.set_metric(metric);
+  curve.set_p_value(1);
+  uint32_t most = 1;
   for (size_t i = 0; i < study.tokens.size(); ++i) {
     v1::ArmPoint& point = *curve.add_points();
-    point.set_tokens(study.tokens[i]);
-    const BySeed here = AtMilestone(values, i);
-    std::vector<double> list;
-    for (const auto& [seed, value] : here) list.push_back(value);
-    const Sample sample = Summarise(list);
-    if (sample.n == 0) continue;
-    point.set_n(sample.n);
-    point.set_mean(sample.mean);
-    point.set_sd(sample.sd);
-    point.set_min(sample.min);
-    point.set_max(sample.max);
-    if (arm == study.baseline) continue;
-    const PairedDifference difference = ComparePairs(here, AtMilestone(baseline, i));
-    point.set_pairs(difference.pairs);
-    point.set_difference(difference.mean);
-    point.set_low(difference.low);
-    point.set_high(difference.high);
+    point = ToPoint(study.tokens[i], values[i]);
+    uint32_t pairs = point.n();
+    if (arm != study.baseline) {
+      const PairedDifference difference = ComparePairs(values[i], baseline[i]);
+      pairs = difference.pairs;
+      point.set_pairs(pairs);
+      point.set_difference(difference.mean);
+      point.set_low(difference.low);
+      point.set_high(difference.high);
+    }
+    if (pairs < most) continue;
+    most = pairs;
+    curve.set_last(i);
   }
-  curve.set_last(LastCommon(values, baseline, study.tokens.size()));
-  curve.set_p_value(1);
   return curve;
 }
 
-// How soon the arm was where the baseline is at the end of what both have: their means over the seeds that both have there.
+// Mean over the seeds that `other` has too; NaN when there are none.
+double PairedMean(BySeed values, const BySeed& other) {
+  std::erase_if(values, [&](const auto& entry) { return !other.contains(entry.first); });
+  return values.empty() ? kNone : SampleOf(values).mean;
+}
+
+// How soon the arm was where the baseline is at the end of what both have.
 void SetSpeedUp(const Study& study, const ArmValues& values, const ArmValues& baseline, v1::ArmCurve& curve) {
   const size_t last = curve.last();
-  std::vector<double> mean(last + 1, kNone);
-  double goal = kNone;
-  for (size_t i = 0; i <= last; ++i) {
-    std::vector<double> of_arm, of_baseline;
-    const BySeed a = AtMilestone(values, i), b = AtMilestone(baseline, i);
-    for (const auto& [seed, value] : a) {
-      if (!b.contains(seed)) continue;
-      of_arm.push_back(value);
-      of_baseline.push_back(b.at(seed));
-    }
-    if (of_arm.empty()) continue;
-    mean[i] = Summarise(of_arm).mean;
-    if (i == last) goal = Summarise(of_baseline).mean;
-  }
+  std::vector<double> mean(last + 1);
+  for (size_t i = 0; i <= last; ++i) mean[i] = PairedMean(values[i], baseline[i]);
+  const double goal = PairedMean(baseline[last], values[last]);
   if (std::isnan(goal)) return;
   const std::optional<double> tokens = TokensToReach({study.tokens.begin(), study.tokens.begin() + last + 1}, mean, goal);
   if (!tokens) return;
@@ -257,7 +249,7 @@ void AddCurves(const Study& study, const std::string& metric, v1::AblationCompar
   for (const std::string& arm : study.arms) {
     const ArmValues values = ValuesOf(study, arm, metric);
     v1::ArmCurve& curve = curves.emplace_back(ToCurve(study, arm, metric, values, baseline));
-    differences.push_back(ComparePairs(AtMilestone(values, curve.last()), AtMilestone(baseline, curve.last())));
+    differences.push_back(ComparePairs(values[curve.last()], baseline[curve.last()]));
     if (arm != study.baseline) SetSpeedUp(study, values, baseline, curve);
   }
   SetVerdicts(study, differences, curves);

@@ -316,7 +316,8 @@ TEST_F(AblationComparisonTest, OnlyFieldsThatDifferAreShown) {
       "[{name: a, set: {model.activation.kind: relu}}, {name: b, set: {model.activation.kind: polynorm, train.learningRate: "
       "0.002}}]");
   std::map<std::string, std::vector<std::string>> differences;
-  for (const v1::ConfigDifference& difference : Compare(Of()).differences())
+  const v1::AblationComparison comparison = Compare(Of());
+  for (const v1::ConfigDifference& difference : comparison.differences())
     differences[difference.path()] = {difference.values().begin(), difference.values().end()};
   EXPECT_THAT(differences["model.activation.kind"], ElementsAre("relu", "polynorm"));
   EXPECT_THAT(differences["train.learningRate"], ElementsAre(Not(IsEmpty()), "0.002"));
