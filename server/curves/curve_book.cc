@@ -45,6 +45,7 @@ CurveBook::Key CurveBook::KeyOf(const v1::Job& job) {
   return {.milestones = static_cast<uint64_t>(static_cast<double>(progress.tokens()) / target * kCurveGrid),
           .attempts = job.attempts_size(),
           .over = job.finished_ms() != 0,
+          .revision = job.attempts_size() > 1 && job.finished_ms() == 0 ? job.revision() : 0,
           .validation = {progress.validation_loss().begin(), progress.validation_loss().end()}};
 }
 

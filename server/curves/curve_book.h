@@ -45,6 +45,7 @@ class CurveBook {
     uint64_t milestones = 0;  // reached
     int attempts = 0;
     bool over = false;
+    uint64_t revision = 0;  // of a job that was resumed: its progress may be where it was before, with other points
     std::map<std::string, double> validation;  // newest losses
 
     bool operator==(const Key&) const = default;
