@@ -225,7 +225,7 @@ TEST_F(AblationCommandsTest, CompareTakesAnAblationByItsName) {
                            HasSubstr("relu (baseline, dashed)"), HasSubstr("model.activation.kind")));
   EXPECT_EQ(compared_.grid(), 100u);
   EXPECT_EQ(Run({"compare", "activations", "--delta", "--metric", "val_loss/code", "--grid", "20"}), 0);
-  EXPECT_THAT(Out(), HasSubstr("val_loss/code, difference to relu\n"));
+  EXPECT_THAT(Out(), HasSubstr("val_loss/code, difference to relu over training tokens\n"));
   EXPECT_EQ(compared_.grid(), 20u);
   EXPECT_EQ(Run({"compare", "activations", "-o", "json"}), 0);
   EXPECT_TRUE(compared_.runs());
