@@ -41,15 +41,18 @@ std::string TimeLeft(const v1::Ablation& ablation) {
       absl::Seconds(static_cast<double>(progress.tokens_target() - progress.tokens()) / progress.tokens_per_second()));
 }
 
-std::string ProgressText(const v1::Ablation& ablation) {
-  const v1::AblationProgress& progress = ablation.progress();
-  const std::string left = TimeLeft(ablation);
+std::string RunsText(const v1::AblationProgress& progress) {
   return absl::StrCat(
-      FormatShare(ProgressOf(ablation)), "  ", FormatCount(static_cast<double>(progress.tokens())), "/",
-      FormatCount(static_cast<double>(progress.tokens_target())), " tokens, ", progress.ended(), "/", progress.runs(),
-      " runs ended, ", progress.running(), " running",
-      progress.tokens_per_second() > 0 ? absl::StrCat(", ", FormatCount(progress.tokens_per_second()), " tokens/s") : "",
-      left.empty() ? "" : absl::StrCat(", about ", left, " left"));
+      FormatCount(static_cast<double>(progress.tokens())), "/", FormatCount(static_cast<double>(progress.tokens_target())),
+      " tokens, ", progress.ended(), "/", progress.runs(), " runs ended, ", progress.running(), " running",
+      progress.tokens_per_second() > 0 ? absl::StrCat(", ", FormatCount(progress.tokens_per_second()), " tokens/s") : "");
+}
+
+// A bar with what is left.
+std::string BarText(const v1::Ablation& ablation) {
+  const std::string left = TimeLeft(ablation);
+  return absl::StrCat(ProgressBar(ProgressOf(ablation), 30), " ", FormatShare(ProgressOf(ablation)),
+                      left.empty() ? "" : absl::StrCat("  about ", left, " left"));
 }
 
 std::string StateText(const v1::Ablation& ablation) {
@@ -103,7 +106,7 @@ std::string Sign(const v1::AblationRun& run, const JobsById& jobs) {
   }
 }
 
-constexpr char kSigns[] = "✓ done   ▶ running   · waits   h held   s stopped by a rule   ✗ failed   c cancelled";
+constexpr char kSigns[] = "✓ done  ▶ running  · waits  h held  s stopped by rule  ✗ failed  c cancelled";
 
 // Why the first run that waits does so; what is told of a pause need not be told again.
 std::string WaitNote(const v1::Ablation& ablation, const JobsById& jobs, absl::Time now) {
@@ -257,7 +260,8 @@ std::string AblationPage(const v1::Ablation& ablation, const JobsById& jobs, abs
                              spec.budget().has_parallel_slots()
                                  ? absl::StrCat(", at most ", spec.budget().parallel_slots(), " slots at a time")
                                  : ""));
-  row("Progress", absl::StrCat(ProgressBar(ProgressOf(ablation), 20), " ", ProgressText(ablation)));
+  row("Progress", BarText(ablation));
+  row("", RunsText(ablation.progress()));
   if (const std::string note = WaitNote(ablation, jobs, now); !note.empty() && !IsFinal(ablation.state())) row("Next waits", note);
   absl::StrAppend(&text, "\n", RenderTable(MatrixTable(ablation, jobs), options));
   std::string notes;
@@ -291,22 +295,24 @@ std::string AblationScreen(const v1::Ablation& ablation, const JobsById& jobs, c
                           point == nullptr ? "-" : FormatCount(static_cast<double>(point->tokens())),
                           point == nullptr ? Cell("-") : Cell(VerdictName(curve->verdict()), VerdictStyle(curve->verdict()))});
   }
-  const size_t room = height > 8 ? static_cast<size_t>(height) - 6 : 2;
+  const size_t room = height > 8 ? static_cast<size_t>(height) - 7 : 2;
   const size_t hidden = height > 0 && table.rows.size() > room ? table.rows.size() - room : 0;
   table.rows.erase(table.rows.end() - static_cast<long>(hidden), table.rows.end());
   const auto fit = [&](const std::string& line) {
     const std::string shown = options.utf8 ? line : ToAscii(line);
     return options.width > 0 ? Truncate(shown, options.width) : shown;
   };
-  const std::string bar = absl::StrCat(ProgressBar(ProgressOf(ablation), 20), " ", ProgressText(ablation));
   return absl::StrCat(Paint(fit(ablation.id()), Style::kBold, options.colour), "  ",
-                      Paint(StateText(ablation), StateStyle(ablation.state()), options.colour), "\n", fit(bar), "\n",
-                      RenderTable(table, options), hidden > 0 ? absl::StrCat("and ", hidden, " more\n") : "",
-                      Paint(fit(kSigns), Style::kDim, options.colour), "\n");
+                      Paint(StateText(ablation), StateStyle(ablation.state()), options.colour), "\n", fit(BarText(ablation)), "\n",
+                      fit(RunsText(ablation.progress())), "\n", RenderTable(table, options),
+                      hidden > 0 ? absl::StrCat("and ", hidden, " more\n") : "", Paint(fit(kSigns), Style::kDim, options.colour),
+                      "\n");
 }
 
 std::string AblationLine(const v1::Ablation& ablation) {
-  return absl::StrCat(ablation.id(), "  ", StateText(ablation), "  ", ProgressText(ablation));
+  const std::string left = TimeLeft(ablation);
+  return absl::StrCat(ablation.id(), "  ", StateText(ablation), "  ", FormatShare(ProgressOf(ablation)), "  ",
+                      RunsText(ablation.progress()), left.empty() ? "" : absl::StrCat(", about ", left, " left"));
 }
 
 }  // namespace polymoe::polyctl

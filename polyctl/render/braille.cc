@@ -142,8 +142,6 @@ std::pair<std::string, std::string> TokenAxis(Range tokens, int columns, bool ut
   }
   std::string axis;
   for (const bool mark : marked) axis += utf8 ? (mark ? "┬" : "─") : (mark ? "+" : "-");
-  const std::string what = "tokens";
-  if (free_from + static_cast<int>(what.size()) <= columns) numbers.replace(columns - what.size(), what.size(), what);
   return {axis, std::string(absl::StripTrailingAsciiWhitespace(numbers))};
 }
 
@@ -168,7 +166,7 @@ std::string Legend(const Chart& chart, const TerminalOptions& options, int inden
 }  // namespace
 
 std::string DrawChart(const Chart& chart, const TerminalOptions& options) {
-  const std::string title = Paint(chart.title, Style::kBold, options.colour) + "\n";
+  const std::string title = Paint(chart.title + " over training tokens", Style::kBold, options.colour) + "\n";
   if (std::all_of(chart.lines.begin(), chart.lines.end(), [](const ChartLine& line) { return line.points.empty(); })) {
     return absl::StrCat(title, "  nothing to draw yet\n");
   }

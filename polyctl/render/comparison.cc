@@ -70,7 +70,8 @@ std::string RankingSection(const Comparison& comparison, const Ranking& ranking,
   }
   const std::string title = absl::StrCat("Who converged best: ", ranking.metrics.size() > 1 ? "mean of " : "",
                                          absl::StrJoin(ranking.metrics, ", "), " at ", FormatCount(ranking.tokens), " tokens");
-  return absl::StrCat(Paint(title, Style::kBold, options.colour), "\n", RenderTable(table, options));
+  return absl::StrCat(Paint(title, Style::kBold, options.colour), "\n", RenderTable(table, options),
+                      "One run each: another seed may rank them otherwise. ", "`polyctl ablation` compares over seeds.\n");
 }
 
 }  // namespace

@@ -152,12 +152,15 @@ std::string HtmlReport(const Report& report) {
       "</style>\n</head>\n<body>\n<main>\n");
   absl::StrAppend(&html, "<h1>", name, "</h1>\n<p class=\"lead\">", EscapeHtml(Conclusion(report)), "</p>\n<p class=\"soft\">",
                   EscapeHtml(WhatWasCompared(report)), "</p>\n");
-  html += Section(absl::StrCat("Verdict ", VerdictTokens(comparison, main)),
-                  absl::StrCat(HtmlTable(VerdictTable(comparison, main), absl::StrCat(main, " against ", baseline)),
-                               Figure(SvgIntervals(comparison, main, "intervals"),
-                                      absl::StrCat(main, ": difference to ", baseline,
-                                                   " with its 95% confidence interval. An interval across 0 is no difference."),
-                                      false)));
+  html += Section(
+      absl::StrCat("Verdict ", VerdictTokens(comparison, main)),
+      absl::StrCat(
+          HtmlTable(VerdictTable(comparison, main), absl::StrCat(main, " against ", baseline)),
+          Figure(SvgIntervals(comparison, main, "intervals"),
+                 absl::StrCat(main, ": difference to ", baseline,
+                              " with its 95% confidence interval. Across 0 no difference was seen; the verdict is stricter, "
+                              "as it counts how many arms were tried."),
+                 false)));
   html += Section("Convergence", Charts(comparison));
   html += Section("Validation sets", TableOrNothing(DomainTable(comparison),
                                                     absl::StrCat("loss of ", baseline, "; of the others the difference to it")));

@@ -15,9 +15,9 @@ namespace polymoe::polyctl {
 namespace {
 
 constexpr double kWidth = 760, kHeight = 400;
-constexpr double kLeft = 74, kRight = 130, kTop = 16, kBottom = 54;
-constexpr double kRowHeight = 38;    // of SvgIntervals
-constexpr double kLabelHeight = 17;  // between the names at the ends of curves
+constexpr double kLeft = 74, kRight = 130, kTop = 16, kBottom = 68;  // the bottom has room for the larger letters of narrow screens
+constexpr double kRowHeight = 38;                                    // of SvgIntervals
+constexpr double kLabelHeight = 17;                                  // between the names at the ends of curves
 
 std::string Number(double value) {
   return absl::StrFormat("%.1f", value);

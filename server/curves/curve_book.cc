@@ -46,8 +46,9 @@ CurveBook::Key CurveBook::KeyOf(const v1::Job& job) {
   const uint64_t tokens = job.progress().tokens();
   // Whole numbers: the 29th of 100 milestones of 100 tokens is reached with 29, and not a step later.
   Key key{.milestones = tokens / target * kCurveGrid + static_cast<uint64_t>(absl::uint128(tokens % target) * kCurveGrid / target),
-          .over = job.finished_ms() != 0};
-  for (const v1::Attempt& attempt : job.attempts()) key.attempts += attempt.started_ranks_size() > 0;
+          .attempts = job.attempts_size(),
+          .over = job.finished_ms() != 0,
+          .revision = job.attempts_size() > 1 && job.finished_ms() == 0 ? job.revision() : 0};
   for (const auto& [set, loss] : job.progress().validation_loss()) key.validation[set] = std::bit_cast<uint64_t>(loss);
   return key;
 }

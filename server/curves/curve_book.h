@@ -43,8 +43,9 @@ class CurveBook {
   // What a job's curves depend on: the points that are stored may differ only when this does.
   struct Key {
     uint64_t milestones = 0;  // reached
-    int attempts = 0;         // that trained
+    int attempts = 0;
     bool over = false;
+    uint64_t revision = 0;  // of a job that was resumed: its progress may be where it was before, with other points
     std::map<std::string, uint64_t> validation;  // bits of the newest losses: a NaN is equal to itself here
 
     bool operator==(const Key&) const = default;

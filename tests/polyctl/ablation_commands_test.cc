@@ -126,6 +126,15 @@ TEST_F(AblationCommandsTest, AFileOfTheOtherKindSaysWhichCommandTakesIt) {
   EXPECT_THAT(Err(), HasSubstr("its kind is Job; use `polyctl submit`"));
 }
 
+TEST_F(AblationCommandsTest, ExplainKnowsBothFiles) {
+  EXPECT_EQ(console_.Run({"explain", "--kind", "ablation", "spec.stop"}), 0);
+  EXPECT_THAT(Out(), AllOf(HasSubstr("spec.stop.hopelessNats"), Not(HasSubstr("spec.budget"))));
+  EXPECT_EQ(console_.Run({"explain", "--kind", "ablation"}), 0);
+  EXPECT_THAT(Out(), Not(HasSubstr("spec.base.model")));
+  EXPECT_EQ(console_.Run({"explain", "spec.stop"}), 3);
+  EXPECT_THAT(Err(), HasSubstr("no field of the job file"));
+}
+
 TEST_F(AblationCommandsTest, LsInEveryForm) {
   EXPECT_EQ(Run({"ablation", "ls", "--state", "active", "--state", "succeeded"}), 0);
   EXPECT_THAT(Out(), HasSubstr("activations-4d5e6f7g  succeeded     6      3       18/18"));
@@ -216,7 +225,7 @@ TEST_F(AblationCommandsTest, CompareTakesAnAblationByItsName) {
                            HasSubstr("relu (baseline, dashed)"), HasSubstr("model.activation.kind")));
   EXPECT_EQ(compared_.grid(), 100u);
   EXPECT_EQ(Run({"compare", "activations", "--delta", "--metric", "val_loss/code", "--grid", "20"}), 0);
-  EXPECT_THAT(Out(), HasSubstr("val_loss/code, difference to relu\n"));
+  EXPECT_THAT(Out(), HasSubstr("val_loss/code, difference to relu over training tokens\n"));
   EXPECT_EQ(compared_.grid(), 20u);
   EXPECT_EQ(Run({"compare", "activations", "-o", "json"}), 0);
   EXPECT_TRUE(compared_.runs());

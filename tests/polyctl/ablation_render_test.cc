@@ -111,7 +111,7 @@ TEST(AblationScreens, Watch) {
   ExpectGolden("watch_120_ascii.txt", AblationScreen(SampleAblation(kNowMs, false), SampleAblationJobs(kNowMs, false),
                                                      SampleComparison(), 24, {.utf8 = false, .width = 120}));
   EXPECT_THAT(AblationScreen(SampleAblation(kNowMs, false), SampleAblationJobs(kNowMs, false), Empty(), 10, {.width = 80}),
-              HasSubstr("and 2 more\n"));
+              HasSubstr("and 3 more\n"));
 }
 
 TEST(AblationScreens, GetAndLs) {

@@ -40,7 +40,8 @@ TEST(RenderComparison, BestIsMarkedWithoutColour) {
             "Who converged best: mean of val_loss/far, val_loss/near at 1M tokens\n"
             "RANK  JOB     ACTIVATION     LOSS   BEHIND  PARAMS  TOK/S\n"
             "   1  moe-a   polynorm(3)  1.5000        -    165k    12k\n"
-            "   2  moe-bb  relu         1.8000  +0.3000    165k      -\n");
+            "   2  moe-bb  relu         1.8000  +0.3000    165k      -\n"
+            "One run each: another seed may rank them otherwise. `polyctl ablation` compares over seeds.\n");
 }
 
 TEST(RenderComparison, BestIsBoldWithColour) {

@@ -67,7 +67,7 @@ TEST_F(CompletionTest, OptionsAndTheirValues) {
   EXPECT_THAT(At({"ls", "-o", ""}), ElementsAre("table", "wide", "json", "yaml", "name"));
   EXPECT_THAT(At({"ls", "--state", "s"}), ElementsAre("starting", "succeeded"));
   EXPECT_THAT(At({"completion", ""}), ElementsAre("bash", "zsh", "fish"));
-  EXPECT_THAT(At({"help", "e"}), ElementsAre("explain", "exit-codes"));
+  EXPECT_THAT(At({"help", "ex"}), ElementsAre("export", "explain", "exit-codes"));
 }
 
 TEST_F(CompletionTest, LiveJobsAndWorkers) {

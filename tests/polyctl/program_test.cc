@@ -24,7 +24,7 @@
 #include "common/file.h"
 #include "tests/fakes/temp_dir.h"
 #include "tests/polyctl/fake_server.h"
-#include "tests/polyctl/sample_jobs.h"
+#include "tests/polyctl/sample_ablation.h"
 
 namespace polymoe::polyctl {
 namespace {
@@ -33,14 +33,16 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// What `polyctl ls` prints when its stdout is a terminal.
-std::string OnATerminal(const std::string& server, std::vector<std::pair<std::string, std::string>> environment) {
+// What polyctl prints when its stdout is a terminal.
+std::string OnATerminal(const std::string& server, std::vector<std::pair<std::string, std::string>> environment,
+                        const std::vector<std::string>& args = {"ls"}) {
   const int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
   POLYMOE_CHECK(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
   const int theirs = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
   environment.push_back({"POLYMOE_SERVER", server});
-  const auto pid =
-      StartProcess({.argv = {BuiltProgram("polyctl"), "ls"}, .environment = environment, .descriptors = {{theirs, 1}}});
+  std::vector<std::string> argv = {BuiltProgram("polyctl")};
+  argv.insert(argv.end(), args.begin(), args.end());
+  const auto pid = StartProcess({.argv = argv, .environment = environment, .descriptors = {{theirs, 1}}});
   POLYMOE_CHECK(pid.ok(), "%s", pid.status().ToString().c_str());
   close(theirs);
   std::string text;
@@ -66,6 +68,21 @@ TEST(Colours, OnTerminalsOnly) {
   const Output piped =
       RunProgram({BuiltProgram("polyctl"), "ls", "--server", server.address()}, {{"TERM", "xterm"}, {"NO_COLOR", ""}});
   EXPECT_THAT(piped.out, AllOf(HasSubstr("running"), Not(HasSubstr("\033"))));
+}
+
+TEST(Letters, BrailleOnlyWhereTheTerminalKnowsIt) {
+  FakeServer server;
+  server.metrics.compare_ablation = [](auto&, v1::AblationComparison* comparison) {
+    *comparison = SampleComparison();
+    return grpc::Status::OK;
+  };
+  const auto compare = [&](const std::string& locale) {
+    return OnATerminal(server.address(), {{"TERM", "xterm"}, {"NO_COLOR", "1"}, {"LC_ALL", locale}}, {"compare", "activations"});
+  };
+  EXPECT_THAT(compare("C.UTF-8"), AllOf(HasSubstr("\u28c0"), HasSubstr("±")));
+  const std::string plain = compare("C");
+  EXPECT_THAT(plain, HasSubstr("+/- 0."));
+  for (const char c : plain) ASSERT_LT(static_cast<unsigned char>(c), 0x80) << plain;
 }
 
 TEST(Streams, AFullDiskIsNotSilent) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # report_screenshot.sh OUT_DIR [REPORT.html]: pictures of a report in headless Chromium, to be looked at: wide and narrow, light and dark,
-# the keyboard's way to the legend; without a network. Without REPORT the sample of the render tests. Fails when the page asks for
-# anything, is wider than the window, or logs an error.
+# without a network. Without REPORT the sample of the render tests. Fails when the page asks for
+# anything, is wider than the window, logs an error, or its legend does not hide and show.
 # Needs Debian's chromium (not in deploy/install-deps.sh: 400 MB that only this script wants).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -39,6 +39,14 @@ cat >"$frame" <<HTML
 <script>document.getElementById('f').onload = e => {
   const d = e.target.contentDocument.documentElement;
   if (d.scrollWidth > 400) console.error('Error: wider than the window: ' + d.scrollWidth);
+  const button = d.querySelector('button[data-series="1"]'), parts = [...d.querySelectorAll('.series-1')];
+  button.focus();
+  if (d.ownerDocument.activeElement !== button) console.error('Error: the legend cannot be focused');
+  button.click();  // what Enter and the space bar do to a button
+  if (!parts.length || parts.some(p => !p.classList.contains('off'))) console.error('Error: the legend hides nothing');
+  button.click();
+  if (parts.some(p => p.classList.contains('off'))) console.error('Error: the legend shows nothing again');
+  button.blur();
 }</script>
 HTML
 dark=--blink-settings=preferredColorScheme=0

@@ -153,6 +153,8 @@ class PrometheusTest : public ::testing::Test {
     })) << *ReadFile(log);
   }
 
+  std::string Scrape() const { return RunProgram({"/usr/bin/curl", "-s", absl::StrCat("http://", metrics_, "/metrics")}).out; }
+
   // "data" of an answer of Prometheus, empty while it has none.
   json Ask(const std::string& path) const {
     const Output answer = RunProgram({"/usr/bin/curl", "-s", absl::StrCat("http://", prometheus_, "/api/v1/", path)});
@@ -269,10 +271,22 @@ TEST_F(PrometheusTest, EndedRunsKeepTheirCurvesAsLongAsAsked) {
   }
   Keep(jobs, std::move(batch));
   StartServer({"--curve-runs-kept", "2"});
-  const std::string scrape = RunProgram({"/usr/bin/curl", "-s", absl::StrCat("http://", metrics_, "/metrics")}).out;
+  const std::string scrape = Scrape();
   EXPECT_THAT(scrape, Not(HasSubstr("polymoe_curve_loss{run=\"j1\"")));
   EXPECT_THAT(scrape, HasSubstr("polymoe_curve_loss{run=\"j2\""));
   EXPECT_THAT(scrape, HasSubstr("polymoe_curve_loss{run=\"j3\""));
+}
+
+TEST_F(PrometheusTest, AnAblationOfTheStoreIsShown) {
+  StoreBatch batch;
+  batch.ablations.push_back({.id = "act-1", .request_id = "act-1", .json = R"({"id": "act-1", "state": "ABLATION_STATE_SUCCEEDED",
+      "file": {"metadata": {"name": "act"}}, "runs": [{"arm": "polynorm", "seed": 7, "job": "j"}]})"});
+  Keep({Job("j", v1::JOB_STATE_SUCCEEDED, kSteps * kTokensPerStep)}, std::move(batch));
+  StartServer();
+  const std::string scrape = Scrape();
+  EXPECT_THAT(scrape, HasSubstr("polymoe_ablation_info{ablation=\"act-1\",name=\"act\"} 1\n"));
+  EXPECT_THAT(scrape, HasSubstr("polymoe_ablation_runs{ablation=\"act-1\",state=\"succeeded\"} 1\n"));
+  EXPECT_THAT(scrape, HasSubstr("polymoe_ablation_progress_ratio{ablation=\"act-1\"} 1\n"));
 }
 
 TEST_F(PrometheusTest, EvaluatesEveryRule) {

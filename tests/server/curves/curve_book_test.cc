@@ -56,6 +56,7 @@ class CurveBookTest : public ::testing::Test {
     attempt.set_number(job_.attempts_size());
     attempt.set_start_step(step);
     attempt.add_started_ranks(0);
+    job_.set_revision(job_.revision() + 1);
   }
   void Report(const std::string& name, uint64_t step, double value) {
     StoreBatch batch;
@@ -63,6 +64,7 @@ class CurveBookTest : public ::testing::Test {
     batch.points = {{job_.id(), name, {.attempt = attempt, .step = step, .tokens = step, .time_ms = 0, .value = value}}};
     ASSERT_TRUE(store_.Commit(batch).ok());
     job_.mutable_progress()->set_tokens(step);
+    job_.set_revision(job_.revision() + 1);
     if (name == "val_loss/near") (*job_.mutable_progress()->mutable_validation_loss())["near"] = value;
   }
   std::shared_ptr<const JobCurves> Get() { return *book_.Get(job_); }
@@ -142,8 +144,8 @@ TEST_F(CurveBookTest, WhatALaterAttemptSupersededDoesNotCount) {
   StartAttempt(5);
   EXPECT_EQ(Get()->curves.at("loss")[4], 1);
   EXPECT_THAT(Get()->curves.at("loss")[5], IsNan()) << "from the moment that it trains";
-  Report("loss", 6, 2);
-  EXPECT_EQ(Get()->curves.at("loss")[5], 2);
+  for (uint64_t step = 6; step <= 10; ++step) Report("loss", step, 2);
+  EXPECT_EQ(Get()->curves.at("loss")[9], 2) << "where it was before, with another value";
 }
 
 TEST_F(CurveBookTest, DoesNotGrowWithoutBound) {
