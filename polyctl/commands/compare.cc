@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "common/spec/model_shape.h"
+#include "common/spec/spec_diff.h"
 #include "common/status.h"
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"

@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 
 #include "common/spec/model_shape.h"
+#include "common/spec/spec_diff.h"
 #include "common/units.h"
 #include "polyctl/render/ablation_tables.h"
 #include "polyctl/render/config_diff.h"

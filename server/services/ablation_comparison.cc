@@ -14,9 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-#include "common/spec/leaves.h"
 #include "common/spec/model_shape.h"
 #include "common/spec/scalar.h"
+#include "common/spec/spec_diff.h"
 #include "common/status.h"
 #include "server/query/statistics.h"
 
@@ -297,28 +297,11 @@ v1::ArmSummary Summary(const std::string& name, const std::vector<Run>& runs) {
   return summary;
 }
 
-// Fields of the arms' job specs that are not the same in all of them; the seed is none of them.
 void AddDifferences(const Study& study, v1::AblationComparison& comparison) {
-  std::vector<std::string> paths;  // in the order of the schema, as far as the arms agree on it
-  std::vector<std::map<std::string, std::string>> values;
-  for (const std::string& arm : study.arms) {
-    auto& of_arm = values.emplace_back();
-    for (auto& [path, value] : Leaves(study.runs.at(arm)[0].job->file().spec())) {
-      if (path == "train.seed") continue;
-      if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
-      of_arm[path] = value;
-    }
-  }
-  for (const std::string& path : paths) {
-    std::set<std::string> different;
-    v1::ConfigDifference difference;
-    difference.set_path(path);
-    for (const auto& of_arm : values) {
-      const auto it = of_arm.find(path);
-      difference.add_values(it == of_arm.end() ? "" : it->second);
-      different.insert(difference.values().at(difference.values_size() - 1));
-    }
-    if (different.size() > 1) *comparison.add_differences() = std::move(difference);
+  std::vector<const v1::JobSpec*> specs;
+  for (const std::string& arm : study.arms) specs.push_back(&study.runs.at(arm)[0].job->file().spec());
+  for (v1::ConfigDifference& difference : DiffSpecs(specs)) {
+    if (difference.path() != "train.seed") *comparison.add_differences() = std::move(difference);  // seeds are paired
   }
 }
 

@@ -125,22 +125,6 @@ TEST(AblationScreens, GetAndLs) {
             "activations-4d5e6f7g  succeeded     6      3       18/18        0  100%       -  2h00m\n");
 }
 
-TEST(ConfigDiff, DifferingKeysOnly) {
-  v1::JobSpec a = SampleJob("a", v1::JOB_STATE_PENDING, kNowMs).file().spec(), b = a;
-  EXPECT_TRUE(DiffSpecs({&a, &b}).empty());
-  b.mutable_model()->mutable_activation()->set_kind(v1::ACTIVATION_KIND_RELU);
-  b.mutable_model()->mutable_activation()->clear_order();
-  b.mutable_validation()->add_sets()->set_name("far");
-  const auto differences = DiffSpecs({&a, &b});
-  ASSERT_EQ(differences.size(), 3u);
-  EXPECT_EQ(differences[0].path(), "model.activation.kind");
-  EXPECT_EQ(differences[0].values(0), "polynorm");
-  EXPECT_EQ(differences[0].values(1), "relu");
-  EXPECT_EQ(differences[1].path(), "model.activation.order");
-  EXPECT_EQ(differences[1].values(1), "") << "not set";
-  EXPECT_EQ(differences[2].path(), "validation.sets[0].name");
-}
-
 TEST(DryRun, ShowsWhatEachArmIs) {
   const v1::JobSpec base = SampleJob("a", v1::JOB_STATE_PENDING, kNowMs).file().spec();
   v1::JobSpec wide = base;
