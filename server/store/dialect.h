@@ -19,6 +19,8 @@ class Dialect {
   virtual const std::string& name() const = 0;  // of the store, for messages: a path, or a URL without its password
   virtual bool is_postgresql() const = 0;       // which statements are written for it
 
+  virtual size_t rows_at_once() const = 0;  // of an INSERT
+
   // Opens both sessions so that a commit on `writer` is durable when it returns, and takes the store for this process until the dialect
   // and the sessions go: FAILED_PRECONDITION when another one has it. May throw what SOCI throws.
   virtual absl::Status Open(soci::session& writer, soci::session& reader) = 0;

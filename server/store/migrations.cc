@@ -1,16 +1,26 @@
 #include "server/store/migrations.h"
 
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+#include "server/store/views.h"
 
 namespace polymoe {
 namespace {
 
 struct Statement {
-  const char* sqlite;
-  const char* postgresql = sqlite;
+  std::string sqlite;
+  std::string postgresql = sqlite;
 };
+
+// The column of a point's value, where NULL stands for a NaN: SQLite has no NaN to put there.
+Statement WithValue(const std::string& sql) {
+  return {absl::StrReplaceAll(sql, {{"$VALUE", "p.value"}}),
+          absl::StrReplaceAll(sql, {{"$VALUE", "coalesce(p.value, CAST('NaN' AS DOUBLE PRECISION))"}})};
+}
 
 // Version N is what the first N steps make. A step that was ever released does not change; what is new is a new step.
 const std::vector<std::vector<Statement>>& Steps() {
@@ -32,6 +42,13 @@ const std::vector<std::vector<Statement>>& Steps() {
       },
       {
           {"CREATE TABLE ablations (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)"},
+      },
+      {
+          {views::kRunsSqlite, views::kRunsPostgresql},
+          {views::kTrainedAttemptsSqlite, views::kTrainedAttemptsPostgresql},
+          WithValue(views::kRunPoints),
+          WithValue(views::kCurvePoints),
+          {views::kRunCurves},
       },
   };
   return steps;

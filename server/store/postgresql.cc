@@ -46,6 +46,7 @@ class Postgresql final : public Dialect {
 
   const std::string& name() const override { return name_; }
   bool is_postgresql() const override { return true; }
+  size_t rows_at_once() const override { return 256; }  // a statement is a round trip
 
   absl::Status Open(soci::session& writer, soci::session& reader) override {
     // A server that no longer answers must become a failed commit, not a wait for ever.

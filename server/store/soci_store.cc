@@ -22,8 +22,6 @@
 namespace polymoe {
 namespace {
 
-constexpr size_t kRowsAStatement = 64;  // of INSERT; SQLite's parser takes time that grows with the square of the parameters
-
 // One row of a table as SOCI binds it. They stay where they are until their statement has run.
 struct DocumentCells {
   static constexpr int kColumns = 3;
@@ -65,25 +63,30 @@ struct LogCells {
   }
 };
 
-// INSERTs of many rows each: a round trip a row would be slow on a server. To update on a conflict, `rows` must not repeat themselves
-// (PostgreSQL refuses that).
+// INSERTs of `at_once` rows each. To update on a conflict, `rows` must not repeat themselves (PostgreSQL refuses that).
 template <class Cells>
-void InsertRows(soci::session& session, const std::string& table, std::vector<Cells>& rows, const std::string& conflict) {
-  for (size_t begin = 0; begin < rows.size(); begin += kRowsAStatement) {
-    const size_t end = std::min(rows.size(), begin + kRowsAStatement);
+void InsertRows(soci::session& session, size_t at_once, const std::string& table, const std::vector<Cells>& rows,
+                const std::string& conflict) {
+  for (size_t begin = 0; begin < rows.size();) {
+    // Prepared for as many rows, and used while there are so many; what is left needs another one.
+    const size_t count = std::min(at_once, rows.size() - begin);
+    std::vector<Cells> bound(count);
     std::string sql = absl::StrCat("INSERT INTO ", table, " VALUES ");
     soci::statement statement(session);
-    for (size_t i = begin, parameter = 0; i < end; ++i) {
+    for (size_t i = 0, parameter = 0; i < count; ++i) {
       for (int column = 0; column < Cells::kColumns; ++column) {
-        absl::StrAppend(&sql, column > 0 ? ", :p" : i > begin ? "), (:p" : "(:p", parameter++);
+        absl::StrAppend(&sql, column > 0 ? ", :p" : i > 0 ? "), (:p" : "(:p", parameter++);
       }
-      rows[i].Bind(statement);
+      bound[i].Bind(statement);
     }
     absl::StrAppend(&sql, ") ON CONFLICT ", conflict);
     statement.alloc();
     statement.prepare(sql);
     statement.define_and_bind();
-    statement.execute(true);
+    for (; begin + count <= rows.size(); begin += count) {
+      std::copy_n(rows.begin() + begin, count, bound.begin());
+      statement.execute(true);
+    }
   }
 }
 
@@ -200,7 +203,7 @@ class SociStore final : public Store {
     for (const Row& row : rows) newest[row.id] = &row;
     std::vector<DocumentCells> cells;
     for (const auto& [id, row] : newest) cells.push_back({id, dialect_->Fit(row->request_id), dialect_->FitJson(row->json)});
-    InsertRows(writer_, table, cells, "(id) DO UPDATE SET json = excluded.json");
+    InsertRows(writer_, dialect_->rows_at_once(), table, cells, "(id) DO UPDATE SET json = excluded.json");
   }
 
   int NameId(const std::string& name) {
@@ -224,7 +227,7 @@ class SociStore final : public Store {
                        std::isnan(point.value) ? soci::i_null : soci::i_ok});
     }
     InsertRows(
-        writer_, "points", cells,
+        writer_, dialect_->rows_at_once(), "points", cells,
         "(job, name, attempt, step) DO UPDATE SET tokens = excluded.tokens, time_ms = excluded.time_ms, value = excluded.value");
   }
 
@@ -235,7 +238,7 @@ class SociStore final : public Store {
       cells.push_back({row.job, static_cast<int>(row.rank), static_cast<int>(row.attempt), static_cast<long long>(row.number),
                        static_cast<long long>(row.time_ms), dialect_->Fit(row.text)});
     }
-    InsertRows(writer_, "logs", cells, "DO NOTHING");
+    InsertRows(writer_, dialect_->rows_at_once(), "logs", cells, "DO NOTHING");
   }
 
   // In the order of the primary key: no sort, and the series changes only with the name. `only` these names, or all of the job.

@@ -25,6 +25,7 @@ class Sqlite final : public Dialect {
 
   const std::string& name() const override { return path_; }
   bool is_postgresql() const override { return false; }
+  size_t rows_at_once() const override { return 1; }  // its parser's time grows with the square of the parameters
 
   absl::Status Open(soci::session& writer, soci::session& reader) override {
     lock_fd_ = open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
