@@ -12,9 +12,9 @@ fi
 build=(g++ cmake ninja-build pkg-config ccache mold git ca-certificates)
 rpc=(libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libabsl-dev libssl-dev)
 training=(libhwy-dev libgloo-dev libeigen3-dev libsentencepiece-dev zlib1g-dev libzstd-dev)
-service=(libsoci-dev libsqlite3-dev libboost-dev prometheus-cpp-dev libcurl4-openssl-dev libspdlog-dev)
+service=(libsoci-dev libsqlite3-dev libpq-dev libboost-dev prometheus-cpp-dev libcurl4-openssl-dev libspdlog-dev)
 files=(libyaml-cpp-dev nlohmann-json3-dev libcli11-dev)
-tests=(libgtest-dev libgmock-dev librapidcheck-dev curl iproute2 prometheus python3-venv)  # prometheus brings promtool, which lints /metrics
+tests=(libgtest-dev libgmock-dev librapidcheck-dev curl iproute2 prometheus postgresql python3-venv)  # prometheus brings promtool, which lints /metrics
 packages=("${build[@]}" "${rpc[@]}" "${training[@]}" "${service[@]}" "${files[@]}" "${tests[@]}")
 
 if [[ ${1-} == --list ]]; then

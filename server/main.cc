@@ -136,7 +136,8 @@ absl::Status Serve(const Flags& flags) {
     POLYMOE_RETURN_IF_ERROR(WriteFileDurably(
         flags.address_file, absl::StrCat("{\"grpc\": \"", address, "\", \"metrics\": \"", exposer->address(), "\"}\n")));
   }
-  LogInfo("serving", {{"grpc", address}, {"metrics", exposer->address()}, {"store", flags.store}, {"version", kVersion}});
+  LogInfo("serving",
+          {{"grpc", address}, {"metrics", exposer->address()}, {"store", StoreForLog(flags.store)}, {"version", kVersion}});
   int received = 0;
   sigwait(&signals, &received);
   LogInfo("stopping", {{"signal", absl::StrCat(received)}});
@@ -155,7 +156,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", polymoe::kVersion);
   app.add_option("--listen", flags.listen, "gRPC address")->capture_default_str();
   app.add_option("--metrics", flags.metrics, "address of /metrics")->capture_default_str();
-  app.add_option("--store", flags.store, "where jobs and metrics are kept: sqlite:PATH")->capture_default_str();
+  app.add_option("--store", flags.store, "where jobs and metrics are kept: sqlite:PATH or postgresql://...")->capture_default_str();
   app.add_option("--lease", flags.lease, "a worker that is silent this long is lost")->capture_default_str();
   app.add_option("--start-timeout", flags.start_timeout, "ranks must train this soon after their launch")->capture_default_str();
   app.add_option("--curve-runs-kept", flags.curve_runs_kept, "ended runs whose curves stay on /metrics")->capture_default_str();

@@ -1,77 +1,107 @@
-// The store over SOCI. SQLite in WAL mode with synchronous=FULL: a commit is on the disk when it returns.
-#include <fcntl.h>
+// The store over SOCI: what SQLite and PostgreSQL have in common. One session writes, one reads.
 #include <soci/soci.h>
-#include <soci/sqlite3/soci-sqlite3.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <limits>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 
-#include "common/file.h"
 #include "common/status.h"
+#include "server/store/dialect.h"
+#include "server/store/migrations.h"
 #include "server/store/store.h"
 
 namespace polymoe {
 namespace {
 
-constexpr int kSchemaVersion = 2;
+// One row of a table as SOCI binds it. They stay where they are until their statement has run.
+struct DocumentCells {
+  static constexpr int kColumns = 3;
+  std::string id, request_id, json;
 
-constexpr const char* kSchema[] = {
-    "CREATE TABLE schema_version (version INTEGER NOT NULL)",
-    "CREATE TABLE jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)",
-    "CREATE TABLE ablations (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)",
-    "CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    // value is NULL for a NaN, which SQLite has no other way to keep.
-    "CREATE TABLE points (job TEXT NOT NULL, name INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL, tokens "
-    "INTEGER "
-    "NOT NULL, time_ms INTEGER NOT NULL, value REAL, PRIMARY KEY (job, name, attempt, step)) WITHOUT ROWID",
-    "CREATE TABLE logs (job TEXT NOT NULL, rank INTEGER NOT NULL, attempt INTEGER NOT NULL, number INTEGER NOT NULL, time_ms "
-    "INTEGER "
-    "NOT NULL, text TEXT NOT NULL, PRIMARY KEY (job, rank, attempt, number)) WITHOUT ROWID",
+  void Bind(soci::statement& s) {
+    for (const std::string* text : {&id, &request_id, &json}) s.exchange(soci::use(*text));
+  }
 };
 
-// Runs f; SOCI's exceptions stop here.
-template <class F>
-absl::Status Guarded(const std::string& doing, const F& f) {
-  try {
-    f();
-    return absl::OkStatus();
-  } catch (const std::exception& e) {
-    const std::string message = absl::StrCat("store: cannot ", doing, ": ", e.what());
-    return absl::StrContains(message, "disk is full") ? absl::ResourceExhaustedError(message) : absl::UnavailableError(message);
+struct PointCells {
+  static constexpr int kColumns = 7;
+  std::string job;
+  int name, attempt;
+  long long step, tokens, time_ms;
+  double value;
+  soci::indicator indicator;  // NULL for NaN
+
+  void Bind(soci::statement& s) {
+    s.exchange(soci::use(job));
+    for (const int* number : {&name, &attempt}) s.exchange(soci::use(*number));
+    for (const long long* number : {&step, &tokens, &time_ms}) s.exchange(soci::use(*number));
+    s.exchange(soci::use(value, indicator));
+  }
+};
+
+struct LogCells {
+  static constexpr int kColumns = 6;
+  std::string job;
+  int rank, attempt;
+  long long number, time_ms;
+  std::string text;
+
+  void Bind(soci::statement& s) {
+    s.exchange(soci::use(job));
+    for (const int* value : {&rank, &attempt}) s.exchange(soci::use(*value));
+    for (const long long* value : {&number, &time_ms}) s.exchange(soci::use(*value));
+    s.exchange(soci::use(text));
+  }
+};
+
+// INSERTs of `at_once` rows each. To update on a conflict, `rows` must not repeat themselves (PostgreSQL refuses that).
+template <class Cells>
+void InsertRows(soci::session& session, size_t at_once, const std::string& table, const std::vector<Cells>& rows,
+                const std::string& conflict) {
+  for (size_t begin = 0; begin < rows.size();) {
+    // Prepared for as many rows, and used while there are so many; what is left needs another one.
+    const size_t count = std::min(at_once, rows.size() - begin);
+    std::vector<Cells> bound(count);
+    std::string sql = absl::StrCat("INSERT INTO ", table, " VALUES ");
+    soci::statement statement(session);
+    for (size_t i = 0, parameter = 0; i < count; ++i) {
+      for (int column = 0; column < Cells::kColumns; ++column) {
+        absl::StrAppend(&sql, column > 0 ? ", :p" : i > 0 ? "), (:p" : "(:p", parameter++);
+      }
+      bound[i].Bind(statement);
+    }
+    absl::StrAppend(&sql, ") ON CONFLICT ", conflict);
+    statement.alloc();
+    statement.prepare(sql);
+    statement.define_and_bind();
+    for (; begin + count <= rows.size(); begin += count) {
+      std::copy_n(rows.begin() + begin, count, bound.begin());
+      statement.execute(true);
+    }
   }
 }
 
 class SociStore final : public Store {
  public:
-  ~SociStore() override {
-    if (lock_fd_ >= 0) close(lock_fd_);
-  }
+  explicit SociStore(std::unique_ptr<Dialect> dialect) : dialect_(std::move(dialect)) {}
 
-  absl::Status Open(const std::string& path) {
-    lock_fd_ = open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (lock_fd_ < 0) return ErrnoStatus(errno, "create", path + ".lock");
-    if (flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("store ", path, " is in use by another polymoe-server; stop that one or choose another --store"));
-    }
-    return Guarded("open " + path, [&] {
-      for (soci::session* session : {&writer_, &reader_}) {
-        session->open(soci::sqlite3, absl::StrCat("db=\"", path, "\" timeout=10"));
-        *session << "PRAGMA journal_mode=WAL";
-        *session << "PRAGMA synchronous=FULL";
-      }
-      Migrate();
-    });
+  absl::Status Open() {
+    absl::Status opened;
+    POLYMOE_RETURN_IF_ERROR(Guarded("open " + dialect_->name(), [&] {
+      opened = dialect_->Open(writer_, reader_);
+      if (opened.ok()) opened = Migrate(*dialect_, writer_);
+      if (opened.ok()) LoadNames();
+    }));
+    return opened;
   }
 
   absl::Status Commit(const StoreBatch& batch) override {
@@ -91,12 +121,20 @@ class SociStore final : public Store {
 
   absl::StatusOr<std::map<std::string, std::vector<Point>>> ReadPoints(const std::string& job,
                                                                        const std::vector<std::string>& names) override {
-    const std::lock_guard lock(read_mutex_);
+    std::map<int, std::string> wanted;
+    {
+      const std::lock_guard lock(names_mutex_);
+      for (const std::string& name : names) {
+        if (const auto it = name_ids_.find(dialect_->Fit(name)); it != name_ids_.end()) wanted[it->second] = name;
+      }
+      if (names.empty()) {
+        for (const auto& [name, id] : name_ids_) wanted[id] = name;
+      }
+    }
     std::map<std::string, std::vector<Point>> series;
-    POLYMOE_RETURN_IF_ERROR(Guarded("read points", [&] {
-      if (names.empty()) return ReadSeries(job, "", series);
-      for (const std::string& name : names) ReadSeries(job, name, series);
-    }));
+    if (wanted.empty()) return series;
+    const std::lock_guard lock(read_mutex_);
+    POLYMOE_RETURN_IF_ERROR(Guarded("read points", [&] { ReadSeries(job, wanted, !names.empty(), series); }));
     return series;
   }
 
@@ -107,13 +145,13 @@ class SociStore final : public Store {
       LogRow row{.job = job, .rank = rank};
       long long number = 0, time_ms = 0;
       int of_attempt = 0;
-      const int wanted = static_cast<int>(attempt), of_rank = static_cast<int>(rank);
+      const int of_rank = static_cast<int>(rank);
+      const std::string only = attempt == 0 ? "" : absl::StrCat(" AND attempt = ", attempt);
       soci::statement select =
-          (reader_.prepare
-               << "SELECT attempt, number, time_ms, text FROM logs WHERE job = :job AND rank = :rank AND (:a1 = 0 OR attempt = "
-                  ":a2) ORDER BY attempt, number",
-           soci::use(job), soci::use(of_rank), soci::use(wanted), soci::use(wanted), soci::into(of_attempt), soci::into(number),
-           soci::into(time_ms), soci::into(row.text));
+          (reader_.prepare << "SELECT attempt, number, time_ms, text FROM logs WHERE job = :job AND rank = :rank" << only
+                           << " ORDER BY attempt, number",
+           soci::use(job), soci::use(of_rank), soci::into(of_attempt), soci::into(number), soci::into(time_ms),
+           soci::into(row.text));
       select.execute();
       while (select.fetch()) {
         row.attempt = of_attempt;
@@ -126,30 +164,24 @@ class SociStore final : public Store {
   }
 
  private:
-  void Migrate() {
-    int tables = 0;
-    writer_ << "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'", soci::into(tables);
-    if (tables == 0) {
-      soci::transaction transaction(writer_);
-      for (const char* statement : kSchema) writer_ << statement;
-      writer_ << "INSERT INTO schema_version VALUES (" << kSchemaVersion << ")";
-      transaction.commit();
+  // Runs f; SOCI's exceptions stop here.
+  template <class F>
+  absl::Status Guarded(const std::string& doing, const F& f) {
+    try {
+      f();
+      return absl::OkStatus();
+    } catch (const std::exception& e) {
+      return {dialect_->CodeOf(e), absl::StrCat("store: cannot ", doing, ": ", e.what())};
     }
-    int version = 0;
-    writer_ << "SELECT version FROM schema_version", soci::into(version);
-    if (version != kSchemaVersion) {
-      throw std::runtime_error(absl::StrCat("it has schema version ", version, ", this program knows ", kSchemaVersion));
-    }
-    Row row;
-    soci::statement select = (writer_.prepare << "SELECT id, name FROM metric_names", soci::into(row.id), soci::into(row.name));
-    select.execute();
-    while (select.fetch()) name_ids_[row.name] = row.id;
   }
 
-  struct Row {
+  void LoadNames() {
     int id = 0;
     std::string name;
-  };
+    soci::statement select = (writer_.prepare << "SELECT id, name FROM metric_names", soci::into(id), soci::into(name));
+    select.execute();
+    while (select.fetch()) name_ids_[name] = id;
+  }
 
   template <class Row>
   absl::StatusOr<std::vector<Row>> LoadDocuments(const std::string& table) {
@@ -167,105 +199,116 @@ class SociStore final : public Store {
 
   template <class Row>
   void WriteDocuments(const std::string& table, const std::vector<Row>& rows) {
-    if (rows.empty()) return;
-    Row row;
-    soci::statement insert = (writer_.prepare << "INSERT INTO " + table +
-                                                     " (id, request_id, json) VALUES (:id, :request, :json) ON CONFLICT (id) DO "
-                                                     "UPDATE SET json = excluded.json",
-                              soci::use(row.id), soci::use(row.request_id), soci::use(row.json));
-    for (const Row& r : rows) {
-      row = r;
-      insert.execute(true);
-    }
+    std::map<std::string, const Row*> newest;
+    for (const Row& row : rows) newest[row.id] = &row;
+    std::vector<DocumentCells> cells;
+    for (const auto& [id, row] : newest) cells.push_back({id, dialect_->Fit(row->request_id), dialect_->FitJson(row->json)});
+    InsertRows(writer_, dialect_->rows_at_once(), table, cells, "(id) DO UPDATE SET json = excluded.json");
   }
 
   int NameId(const std::string& name) {
-    const auto [it, added] = name_ids_.try_emplace(name, static_cast<int>(name_ids_.size()) + 1);
-    if (added) writer_ << "INSERT INTO metric_names (id, name) VALUES (:id, :name)", soci::use(it->second), soci::use(name);
+    const std::string fit = dialect_->Fit(name);
+    const std::lock_guard lock(names_mutex_);
+    const auto [it, added] = name_ids_.try_emplace(fit, static_cast<int>(name_ids_.size()) + 1);
+    if (added) writer_ << "INSERT INTO metric_names (id, name) VALUES (:id, :name)", soci::use(it->second), soci::use(fit);
     return it->second;
   }
 
   void WritePoints(const std::vector<PointRow>& rows) {
-    if (rows.empty()) return;
-    std::string job;
+    // In the order of the primary key.
+    std::map<std::tuple<absl::string_view, absl::string_view, uint32_t, uint64_t>, const PointRow*> newest;
+    for (const PointRow& row : rows) newest[{row.job, row.name, row.point.attempt, row.point.step}] = &row;
+    std::vector<PointCells> cells;
+    cells.reserve(newest.size());
+    for (const auto& [key, row] : newest) {
+      const Point& point = row->point;
+      cells.push_back({row->job, NameId(row->name), static_cast<int>(point.attempt), static_cast<long long>(point.step),
+                       static_cast<long long>(point.tokens), static_cast<long long>(point.time_ms), point.value,
+                       std::isnan(point.value) ? soci::i_null : soci::i_ok});
+    }
+    InsertRows(
+        writer_, dialect_->rows_at_once(), "points", cells,
+        "(job, name, attempt, step) DO UPDATE SET tokens = excluded.tokens, time_ms = excluded.time_ms, value = excluded.value");
+  }
+
+  void WriteLogs(const std::vector<LogRow>& rows) {
+    std::vector<LogCells> cells;
+    cells.reserve(rows.size());
+    for (const LogRow& row : rows) {
+      cells.push_back({row.job, static_cast<int>(row.rank), static_cast<int>(row.attempt), static_cast<long long>(row.number),
+                       static_cast<long long>(row.time_ms), dialect_->Fit(row.text)});
+    }
+    InsertRows(writer_, dialect_->rows_at_once(), "logs", cells, "DO NOTHING");
+  }
+
+  // In the order of the primary key: no sort, and the series changes only with the name. `only` these names, or all of the job.
+  void ReadSeries(const std::string& job, const std::map<int, std::string>& names, bool only,
+                  std::map<std::string, std::vector<Point>>& series) {
     int name = 0, attempt = 0;
     long long step = 0, tokens = 0, time_ms = 0;
     double value = 0;
     soci::indicator indicator = soci::i_ok;
-    soci::statement insert =
-        (writer_.prepare
-             << "INSERT INTO points VALUES (:job, :name, :attempt, :step, :tokens, :time, :value) ON CONFLICT DO UPDATE SET "
-                "tokens = excluded.tokens, time_ms = excluded.time_ms, value = excluded.value",
-         soci::use(job), soci::use(name), soci::use(attempt), soci::use(step), soci::use(tokens), soci::use(time_ms),
-         soci::use(value, indicator));
-    for (const PointRow& r : rows) {
-      job = r.job;
-      name = NameId(r.name);
-      attempt = static_cast<int>(r.point.attempt);
-      step = static_cast<long long>(r.point.step);
-      tokens = static_cast<long long>(r.point.tokens);
-      time_ms = r.point.time_ms;
-      value = r.point.value;
-      indicator = std::isnan(value) ? soci::i_null : soci::i_ok;
-      insert.execute(true);
-    }
-  }
-
-  void WriteLogs(const std::vector<LogRow>& rows) {
-    if (rows.empty()) return;
-    std::string job, text;
-    int attempt = 0, rank = 0;
-    long long number = 0, time_ms = 0;
-    soci::statement insert =
-        (writer_.prepare << "INSERT INTO logs VALUES (:job, :rank, :attempt, :number, :time, :text) ON CONFLICT DO NOTHING",
-         soci::use(job), soci::use(rank), soci::use(attempt), soci::use(number), soci::use(time_ms), soci::use(text));
-    for (const LogRow& r : rows) {
-      job = r.job;
-      rank = static_cast<int>(r.rank);
-      attempt = static_cast<int>(r.attempt);
-      number = static_cast<long long>(r.number);
-      time_ms = r.time_ms;
-      text = r.text;
-      insert.execute(true);
-    }
-  }
-
-  // One name, or all when it is empty.
-  void ReadSeries(const std::string& job, const std::string& only, std::map<std::string, std::vector<Point>>& series) {
-    std::string name;
-    int attempt = 0;
-    long long step = 0, tokens = 0, time_ms = 0;
-    double value = 0;
-    soci::indicator indicator = soci::i_ok;
-    soci::statement select =
-        (reader_.prepare
-             << "SELECT n.name, p.attempt, p.step, p.tokens, p.time_ms, p.value FROM points p JOIN metric_names n ON n.id = p.name "
-                "WHERE p.job = :job AND (:n1 = '' OR n.name = :n2) ORDER BY p.attempt, p.step",
-         soci::use(job), soci::use(only), soci::use(only), soci::into(name), soci::into(attempt), soci::into(step),
-         soci::into(tokens), soci::into(time_ms), soci::into(value, indicator));
+    const auto id = [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); };
+    const std::string of_names = only ? absl::StrCat(" AND name IN (", absl::StrJoin(names, ", ", id), ")") : "";
+    // Row by row: SOCI's bulk fetch cuts SQLite's integers to 32 bits.
+    soci::statement select = (reader_.prepare << "SELECT name, attempt, step, tokens, time_ms, value FROM points WHERE job = :job"
+                                              << of_names << " ORDER BY name, attempt, step",
+                              soci::use(job), soci::into(name), soci::into(attempt), soci::into(step), soci::into(tokens),
+                              soci::into(time_ms), soci::into(value, indicator));
     select.execute();
+    std::vector<Point>* points = nullptr;
+    int current = 0;
     while (select.fetch()) {
-      const double v = indicator == soci::i_null ? std::numeric_limits<double>::quiet_NaN() : value;
-      series[name].push_back(
-          {static_cast<uint32_t>(attempt), static_cast<uint64_t>(step), static_cast<uint64_t>(tokens), time_ms, v});
+      if (points == nullptr || name != current) {
+        current = name;
+        const auto known = names.find(name);
+        points = known == names.end() ? nullptr : &series[known->second];
+      }
+      if (points == nullptr) continue;  // of a name that was committed since
+      points->push_back({static_cast<uint32_t>(attempt), static_cast<uint64_t>(step), static_cast<uint64_t>(tokens), time_ms,
+                         indicator == soci::i_null ? std::numeric_limits<double>::quiet_NaN() : value});
     }
   }
 
-  int lock_fd_ = -1;
-  std::mutex write_mutex_, read_mutex_;
+  const std::unique_ptr<Dialect> dialect_;  // goes after the sessions: it holds the lock
+  std::mutex write_mutex_, read_mutex_, names_mutex_;
   soci::session writer_, reader_;
-  std::map<std::string, int> name_ids_;  // of the writer
+  std::map<std::string, int> name_ids_;  // as the database holds them
 };
 
 }  // namespace
 
+std::string StoreForLog(const std::string& url) {
+  std::string shown = url;
+  const auto hide = [&](size_t from, const char* until) {
+    const size_t end = std::min(shown.find_first_of(until, from), shown.size());
+    shown.replace(from, end - from, "***");
+  };
+  const size_t host = shown.find("://"), at = shown.find('@');
+  const size_t colon = host == std::string::npos ? host : shown.find(':', host + 3);
+  if (colon != std::string::npos && at != std::string::npos && colon < at) hide(colon + 1, "@");
+  if (const size_t password = shown.find("password="); password != std::string::npos) hide(password + 9, "&");
+  return shown;
+}
+
+absl::Status StoreInUse(const std::string& name) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("store ", name, " is in use by another polymoe-server; stop that one or choose another --store"));
+}
+
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& url) {
   absl::string_view path = url;
-  if (!absl::ConsumePrefix(&path, "sqlite:") || path.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("store '", url, "' is not known; write sqlite:PATH"));
+  std::unique_ptr<Dialect> dialect;
+  if (absl::StartsWith(url, "postgresql://")) {
+    dialect = MakePostgresql(url);
+  } else if (absl::ConsumePrefix(&path, "sqlite:") && !path.empty()) {
+    dialect = MakeSqlite(std::string(path));
+  } else {
+    return absl::InvalidArgumentError(
+        absl::StrCat("store '", url, "' is not known; write sqlite:PATH or postgresql://USER@HOST:PORT/DATABASE"));
   }
-  auto store = std::make_unique<SociStore>();
-  POLYMOE_RETURN_IF_ERROR(store->Open(std::string(path)));
+  auto store = std::make_unique<SociStore>(std::move(dialect));
+  POLYMOE_RETURN_IF_ERROR(store->Open());
   return store;
 }
 

@@ -70,8 +70,13 @@ class Store {
   virtual absl::StatusOr<std::vector<LogRow>> ReadLogs(const std::string& job, uint32_t attempt, uint32_t rank) = 0;
 };
 
-// "sqlite:PATH": made when it is not there. One process at a time; a second one gets FAILED_PRECONDITION.
+// "sqlite:PATH": made when it is not there. "postgresql://USER@HOST:PORT/DATABASE?...": libpq's URI of a database that is there; its
+// text is valid UTF-8 without NUL, and what is not comes back with U+FFFD in its place. Tables of an older version are brought up to
+// date, those of a newer one refused. One process at a time; a second one gets FAILED_PRECONDITION.
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& url);
+
+// The same URL with *** for a password.
+std::string StoreForLog(const std::string& url);
 
 }  // namespace polymoe
 

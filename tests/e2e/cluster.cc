@@ -28,7 +28,8 @@ int OpenForWriting(const std::string& path) {
 
 }  // namespace
 
-Cluster::Cluster(absl::Duration lease) : lease_(lease) {}
+Cluster::Cluster(absl::Duration lease, const std::string& store)
+    : lease_(lease), store_(store.empty() ? absl::StrCat("sqlite:", dir(), "/polymoe.db") : store) {}
 
 Cluster::~Cluster() {
   for (const auto& [name, pid] : running_) kill(pid, SIGKILL);
@@ -55,8 +56,8 @@ std::string Cluster::Address(const std::string& name, const std::string& key) co
 }
 
 void Cluster::StartServer() {
-  Start("server", {"polymoe-server", "--listen", server_address_, "--metrics", metrics_address_, "--store",
-                   absl::StrCat("sqlite:", dir(), "/polymoe.db"), "--lease", absl::StrCat(absl::ToInt64Seconds(lease_), "s")});
+  Start("server", {"polymoe-server", "--listen", server_address_, "--metrics", metrics_address_, "--store", store_, "--lease",
+                   absl::StrCat(absl::ToInt64Seconds(lease_), "s")});
   server_address_ = Address("server", "grpc");
   metrics_address_ = Address("server", "metrics");
 }

@@ -19,7 +19,8 @@ namespace polymoe {
 class Cluster {
  public:
   // Lease of the coordinator; short, so that a lost worker is noticed within the test.
-  explicit Cluster(absl::Duration lease = absl::Seconds(3));
+  // `store` is a --store; without, SQLite in its folder.
+  explicit Cluster(absl::Duration lease = absl::Seconds(3), const std::string& store = "");
   ~Cluster();
 
   void StartServer();
@@ -53,6 +54,7 @@ class Cluster {
 
   TempDir dir_;
   absl::Duration lease_;
+  std::string store_;
   std::map<std::string, pid_t> running_;
   std::string server_address_ = "127.0.0.1:0";  // fixed after the first start, so that workers find a restarted server
   std::string metrics_address_ = "127.0.0.1:0";

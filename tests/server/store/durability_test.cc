@@ -10,12 +10,14 @@
 
 #include <array>
 #include <cerrno>
+#include <functional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/file.h"
 #include "server/store/store.h"
+#include "tests/fakes/postgres.h"
 #include "tests/fakes/temp_dir.h"
 
 namespace {
@@ -91,49 +93,95 @@ TEST_F(DurabilityTest, TheLogIsWrittenAhead) {
   EXPECT_EQ(ReadFile(path()).value().substr(18, 2), "\2\2");
 }
 
-// Commits until it is killed; each number that comes out of the pipe was committed before.
-[[noreturn]] void CommitForEver(const std::string& path, int acknowledge) {
-  const auto store = OpenStore("sqlite:" + path);
+// Commits until something is killed; each number that comes out of the pipe was committed before.
+[[noreturn]] void CommitForEver(const std::string& url, int acknowledge) {
+  const auto store = OpenStore(url);
   if (!store.ok()) _exit(1);
   for (int n = 0;; ++n) {
-    if (!(*store)->Commit(Batch(n)).ok() || write(acknowledge, &n, sizeof n) != sizeof n) _exit(1);
+    if (!(*store)->Commit(Batch(n)).ok() || write(acknowledge, &n, sizeof n) != sizeof n) _exit(2);
   }
 }
 
+// Commits in a child until `enough` are acknowledged and `end` ended it; what was acknowledged must be there when `restart` has run.
+void NothingAcknowledgedIsLost(const std::string& url, int enough, const std::function<void(pid_t)>& end,
+                               const std::function<void()>& restart) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(ends[0]);
+    CommitForEver(url, ends[1]);
+  }
+  close(ends[1]);
+  int acknowledged = -1, next = 0;
+  while (read(ends[0], &next, sizeof next) == sizeof next) {
+    acknowledged = next;
+    if (acknowledged == enough) end(child);  // it goes on until that takes effect
+  }
+  close(ends[0]);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_GE(acknowledged, enough) << "it ended by itself: " << status;
+  restart();
+
+  const auto store = OpenStore(url);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const size_t jobs = (*store)->LoadJobs()->size();
+  // One more may have been committed and not acknowledged; it is whole or not there.
+  EXPECT_THAT(jobs, AnyOf(Eq(acknowledged + 1u), Eq(acknowledged + 2u)));
+  EXPECT_EQ((*store)->ReadPoints("job-0", {"loss"})->at("loss").size(), jobs);
+  const auto lines = (*store)->ReadLogs("job-0", 1, 0);
+  ASSERT_EQ(lines->size(), jobs);
+  for (size_t n = 0; n < jobs; ++n) EXPECT_EQ(lines->at(n).text, absl::StrCat("line ", n));
+  EXPECT_TRUE((*store)->Commit(Batch(1'000'000)).ok());
+}
+
+void KillWriter(pid_t writer) {
+  kill(writer, SIGKILL);
+}
+
 TEST_F(DurabilityTest, KilledInMidStreamNothingAcknowledgedIsLost) {
-  int next = 0;
   for (const int enough : {1, 17, 60}) {
     TempDir dir;
-    const std::string path = dir.path() + "/polymoe.db";
-    std::array<int, 2> ends{};
-    ASSERT_EQ(pipe(ends.data()), 0);
-    const pid_t child = fork();
-    if (child == 0) {
-      close(ends[0]);
-      CommitForEver(path, ends[1]);
-    }
-    close(ends[1]);
-    int acknowledged = -1;
-    while (read(ends[0], &next, sizeof next) == sizeof next) {
-      acknowledged = next;
-      if (acknowledged == enough) kill(child, SIGKILL);  // it goes on until the signal arrives
-    }
-    close(ends[0]);
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status));
-
-    const auto store = OpenStore("sqlite:" + path);
-    ASSERT_TRUE(store.ok()) << store.status();
-    const size_t jobs = (*store)->LoadJobs()->size();
-    // One more may have been committed and not acknowledged; it is whole or not there.
-    EXPECT_THAT(jobs, AnyOf(Eq(acknowledged + 1u), Eq(acknowledged + 2u)));
-    EXPECT_EQ((*store)->ReadPoints("job-0", {"loss"})->at("loss").size(), jobs);
-    const auto lines = (*store)->ReadLogs("job-0", 1, 0);
-    ASSERT_EQ(lines->size(), jobs);
-    for (size_t n = 0; n < jobs; ++n) EXPECT_EQ(lines->at(n).text, absl::StrCat("line ", n));
-    EXPECT_TRUE((*store)->Commit(Batch(1'000'000)).ok());
+    NothingAcknowledgedIsLost("sqlite:" + dir.path() + "/polymoe.db", enough, KillWriter, [] {});
   }
+}
+
+// A server whose administrator gave durability up: commits of ours wait for the disk nonetheless.
+class PostgresDurabilityTest : public ::testing::Test {
+ protected:
+  PostgresServer server_{{"synchronous_commit=off", "wal_writer_delay=10s"}};
+};
+
+TEST_F(PostgresDurabilityTest, AKilledWriterLosesNothing) {
+  for (const int enough : {1, 60}) NothingAcknowledgedIsLost(server_.NewDatabase(), enough, KillWriter, [] {});
+}
+
+TEST_F(PostgresDurabilityTest, AKilledServerLosesNothing) {
+  for (const int enough : {1, 17, 60}) {
+    NothingAcknowledgedIsLost(
+        server_.NewDatabase(), enough, [&](pid_t) { server_.Kill(); }, [&] { server_.Start(); });
+  }
+}
+
+TEST_F(PostgresDurabilityTest, ALostConnectionIsAFailedCommit) {
+  const std::string url = server_.NewDatabase();
+  {
+    const auto store = OpenStore(url).value();
+    ASSERT_TRUE(store->Commit(Batch(0)).ok());
+    server_.Query(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'polymoe-server'");
+    const absl::Status lost = store->Commit(Batch(1));
+    EXPECT_EQ(lost.code(), absl::StatusCode::kUnavailable) << lost;
+    EXPECT_FALSE(store->Commit(Batch(2)).ok());  // its lock went with the connection: another process may be writing
+  }
+  EXPECT_EQ(OpenStore(url).value()->LoadJobs()->size(), 1u);
+}
+
+TEST(PostgresWithoutFsync, IsRefused) {
+  PostgresServer server({"fsync=off"});
+  const auto store = OpenStore(server.NewDatabase());
+  EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(store.status().message()), HasSubstr("fsync"));
 }
 
 TEST_F(DurabilityTest, AFullDiskIsAnErrorAndCostsNothingThatWasCommitted) {

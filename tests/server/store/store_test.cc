@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
+#include <soci/soci.h>
+#include <soci/sqlite3/soci-sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "tests/fakes/temp_dir.h"
+#include "tests/server/store/backend.h"
 
 namespace polymoe {
 namespace {
@@ -22,22 +24,12 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-class StoreTest : public ::testing::Test {
- protected:
-  std::string path() const { return dir_.path() + "/polymoe.db"; }
-  std::string url() const { return "sqlite:" + path(); }
-
-  std::unique_ptr<Store> Open() {
-    absl::StatusOr<std::unique_ptr<Store>> store = OpenStore(url());
-    EXPECT_TRUE(store.ok()) << store.status();
-    return store.ok() ? *std::move(store) : nullptr;
-  }
-
-  TempDir dir_;
-};
+class StoreTest : public BackendTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, StoreTest, ::testing::Values("sqlite", "postgresql"), BackendName);
 
 // "id request json"
 std::vector<std::string> Jobs(Store& store) {
@@ -67,28 +59,28 @@ std::vector<std::string> Lines(Store& store, uint32_t attempt, uint32_t rank) {
   return lines;
 }
 
-TEST_F(StoreTest, ANewStoreIsEmpty) {
+TEST_P(StoreTest, ANewStoreIsEmpty) {
   const auto store = Open();
   EXPECT_THAT(Jobs(*store), IsEmpty());
   EXPECT_TRUE(store->ReadPoints("j", {})->empty());
   EXPECT_TRUE(store->ReadLogs("j", 0, 0)->empty());
 }
 
-TEST_F(StoreTest, JobsComeBackAsTheyWereLastCommitted) {
+TEST_P(StoreTest, JobsComeBackAsTheyWereLastCommitted) {
   const auto store = Open();
   ASSERT_TRUE(store->Commit({.jobs = {{"j-1", "r1", "{}"}, {"j-2", "r2", "it's \"quoted\"\n\xC3\xA4"}}}).ok());
   ASSERT_TRUE(store->Commit({.jobs = {{"j-1", "r1", "{\"state\": 2}"}}}).ok());
   EXPECT_THAT(Jobs(*store), UnorderedElementsAre("j-1 r1 {\"state\": 2}", "j-2 r2 it's \"quoted\"\n\xC3\xA4"));
 }
 
-TEST_F(StoreTest, ALargeJobIsKeptWhole) {
+TEST_P(StoreTest, ALargeJobIsKeptWhole) {
   const auto store = Open();
   const std::string json(3 << 20, 'x');
   ASSERT_TRUE(store->Commit({.jobs = {{"j", "r", json}}}).ok());
   EXPECT_EQ(store->LoadJobs()->at(0).json, json);
 }
 
-TEST_F(StoreTest, EverythingIsThereAfterReopening) {
+TEST_P(StoreTest, EverythingIsThereAfterReopening) {
   {
     const auto store = Open();
     ASSERT_TRUE(store
@@ -107,7 +99,7 @@ TEST_F(StoreTest, EverythingIsThereAfterReopening) {
   EXPECT_EQ(store->ReadPoints("j", {})->size(), 3u);
 }
 
-TEST_F(StoreTest, APointAgainReplaces) {
+TEST_P(StoreTest, APointAgainReplaces) {
   const auto store = Open();
   ASSERT_TRUE(store->Commit({.points = {{"j", "loss", {1, 5, 50, 9, 3.0}}}}).ok());
   ASSERT_TRUE(store->Commit({.points = {{"j", "loss", {1, 5, 51, 10, 2.0}}, {"j", "loss", {2, 5, 50, 11, 1.0}}}}).ok());
@@ -117,7 +109,7 @@ TEST_F(StoreTest, APointAgainReplaces) {
   EXPECT_TRUE(SamePoint(points[1], {2, 5, 50, 11, 1.0}));
 }
 
-TEST_F(StoreTest, ALogLineAgainChangesNothing) {
+TEST_P(StoreTest, ALogLineAgainChangesNothing) {
   const auto store = Open();
   ASSERT_TRUE(store->Commit({.logs = {{"j", 1, 0, 1, 5, "first"}}}).ok());
   ASSERT_TRUE(store->Commit({.logs = {{"j", 1, 0, 1, 6, "again"}, {"j", 1, 0, 2, 6, "second"}}}).ok());
@@ -127,7 +119,7 @@ TEST_F(StoreTest, ALogLineAgainChangesNothing) {
   EXPECT_EQ(lines->at(0).time_ms, 5);
 }
 
-TEST_F(StoreTest, LogsAreReadByRankAndAttemptInOrder) {
+TEST_P(StoreTest, LogsAreReadByRankAndAttemptInOrder) {
   const auto store = Open();
   ASSERT_TRUE(store
                   ->Commit({.logs = {{"j", 2, 0, 1, 0, "d"},
@@ -142,17 +134,76 @@ TEST_F(StoreTest, LogsAreReadByRankAndAttemptInOrder) {
   EXPECT_THAT(Lines(*store, 3, 0), IsEmpty());
 }
 
-TEST_F(StoreTest, AnyTextIsKept) {
-  const auto store = Open();
-  const std::vector<std::string> texts = {"", "'); DROP TABLE jobs; --", "tab\tnewline\n", std::string("a\0b", 3),
-                                          "\xF0\x9F\x98\x80"};
+StoreBatch LogOf(const std::vector<std::string>& texts) {
   StoreBatch batch;
   for (size_t i = 0; i < texts.size(); ++i) batch.logs.push_back({"j", 1, 0, i, 0, texts[i]});
-  ASSERT_TRUE(store->Commit(batch).ok());
+  return batch;
+}
+
+TEST_P(StoreTest, AnyTextIsKept) {
+  const auto store = Open();
+  const std::vector<std::string> texts = {"", "'); DROP TABLE jobs; --", "tab\tnewline\n", "back\\slash \\u0000 :p0 $1 ?",
+                                          "\xC2\x80 \xE0\xA0\x80 \xED\x9F\xBF \xEE\x80\x80 \xF0\x9F\x98\x80 \xF4\x8F\xBF\xBF"};
+  ASSERT_TRUE(store->Commit(LogOf(texts)).ok());
   EXPECT_EQ(Lines(*store, 0, 0), texts);
 }
 
-TEST_F(StoreTest, NumbersAreNotRounded) {
+// Programs print what they like: a commit must not fail for it.
+TEST_P(StoreTest, BytesThatAreNoTextCostNoCommit) {
+  const auto store = Open();
+  const std::vector<std::string> texts = {std::string("a\0b", 3), "\xFF", "cut \xE2\x82", "long \xC0\x80", "half \xED\xA0\x80",
+                                          "big \xF4\x90\x80\x80"};
+  const std::string r = "\xEF\xBF\xBD";
+  const std::vector<std::string> replaced = {"a" + r + "b",         r, "cut " + r + r, "long " + r + r, "half " + r + r + r,
+                                             "big " + r + r + r + r};
+  StoreBatch batch = LogOf(texts);
+  const std::string nul("\0", 1);
+  batch.jobs = {{"j", "r" + nul, "{\"message\": \"\\u0000 \\\\u0000\"}"}};
+  batch.points = {{"j", "loss" + nul, {1, 1, 1, 1, 1}}, {"j", "\xFF", {1, 1, 1, 1, 1}}};
+  ASSERT_TRUE(store->Commit(batch).ok());
+  EXPECT_EQ(Lines(*store, 0, 0), is_postgresql() ? replaced : texts);
+  EXPECT_THAT(ReadSeries(*store, "j", "loss" + nul), SizeIs(1));
+  EXPECT_THAT(ReadSeries(*store, "j", "\xFF"), SizeIs(1));
+  EXPECT_EQ(store->LoadJobs()->at(0).json, is_postgresql() ? "{\"message\": \"\\ufffd \\\\u0000\"}" : batch.jobs[0].json);
+  EXPECT_TRUE(store->Commit(batch).ok());
+}
+
+// More than one statement's worth, with every row twice; the last one counts.
+TEST_P(StoreTest, ALargeBatchMayRepeatItself) {
+  const auto store = Open();
+  StoreBatch batch = {.jobs = {{"j", "r", "{}"}, {"j", "r", "{\"n\": 2}"}}};
+  for (const double value : {1.0, 2.0}) {
+    for (uint64_t step = 0; step < 3000; ++step) {
+      batch.points.push_back({"j", step % 2 == 0 ? "loss" : "grad_norm", {1, step, step, 1, value}});
+      batch.logs.push_back({"j", 1, 0, step, 0, absl::StrCat(value)});
+    }
+  }
+  ASSERT_TRUE(store->Commit(batch).ok());
+  EXPECT_THAT(Jobs(*store), ElementsAre("j r {\"n\": 2}"));
+  const auto series = store->ReadPoints("j", {});
+  ASSERT_EQ(series->size(), 2u);
+  for (const auto& [name, points] : *series) {
+    ASSERT_THAT(points, SizeIs(1500));
+    for (size_t i = 0; i < points.size(); ++i) {
+      EXPECT_EQ(points[i].step, 2 * i + (name == "loss" ? 0 : 1));
+      EXPECT_EQ(points[i].value, 2);
+    }
+  }
+  EXPECT_EQ(Lines(*store, 0, 0), std::vector<std::string>(3000, "1"));
+}
+
+TEST_P(StoreTest, OnlyTheNamesThatAreAskedForComeBack) {
+  const auto store = Open();
+  ASSERT_TRUE(
+      store->Commit({.points = {{"j", "a", {1, 1, 1, 1, 1}}, {"j", "b", {1, 1, 1, 1, 2}}, {"j", "c", {1, 1, 1, 1, 3}}}}).ok());
+  const auto series = store->ReadPoints("j", {"c", "a", "never"});
+  ASSERT_EQ(series->size(), 2u);
+  EXPECT_EQ(series->at("a")[0].value, 1);
+  EXPECT_EQ(series->at("c")[0].value, 3);
+  EXPECT_TRUE(store->ReadPoints("j", {"never"})->empty());
+}
+
+TEST_P(StoreTest, NumbersAreNotRounded) {
   const auto store = Open();
   const std::vector<double> values = {0.1,
                                       1.0 / 3,
@@ -172,7 +223,7 @@ TEST_F(StoreTest, NumbersAreNotRounded) {
   for (size_t i = 0; i < values.size(); ++i) EXPECT_TRUE(SamePoint(points[i], batch.points[i].point)) << values[i];
 }
 
-TEST_F(StoreTest, AnySeriesComesBackInOrder) {
+TEST_P(StoreTest, AnySeriesComesBackInOrder) {
   const auto store = Open();
   int job = 0;
   const bool holds = rc::check([&] {
@@ -195,7 +246,7 @@ TEST_F(StoreTest, AnySeriesComesBackInOrder) {
   EXPECT_TRUE(holds);
 }
 
-TEST_F(StoreTest, ABatchIsKeptWholeOrNotAtAll) {
+TEST_P(StoreTest, ABatchIsKeptWholeOrNotAtAll) {
   {
     const auto store = Open();
     ASSERT_TRUE(store->Commit({.jobs = {{"j-1", "r1", "{}"}}, .points = {{"j-1", "loss", {1, 1, 1, 1, 1}}}}).ok());
@@ -212,11 +263,12 @@ TEST_F(StoreTest, ABatchIsKeptWholeOrNotAtAll) {
   EXPECT_TRUE(store->ReadLogs("j-1", 0, 0)->empty());
 }
 
-TEST_F(StoreTest, OneProcessAtATime) {
+TEST_P(StoreTest, OneProcessAtATime) {
   auto store = Open();
   const auto second = OpenStore(url());
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(second.status().message()), AllOf(HasSubstr(path()), HasSubstr("another polymoe-server")));
+  EXPECT_THAT(std::string(second.status().message()),
+              AllOf(HasSubstr(url().substr(is_postgresql() ? 0 : 7)), HasSubstr("another polymoe-server")));
 
   const pid_t child = fork();
   if (child == 0) _exit(OpenStore(url()).status().code() == absl::StatusCode::kFailedPrecondition ? 0 : 1);
@@ -228,7 +280,58 @@ TEST_F(StoreTest, OneProcessAtATime) {
   EXPECT_NE(Open(), nullptr);
 }
 
-TEST_F(StoreTest, AFileThatIsNoStoreIsRefusedAndKept) {
+TEST_P(StoreTest, ANewerDatabaseIsRefusedAndKept) {
+  Open();
+  if (is_postgresql()) {
+    postgres().Query(url(), "UPDATE schema_version SET version = 99");
+  } else {
+    soci::session(soci::sqlite3, "db=\"" + path() + "\"") << "UPDATE schema_version SET version = 99";
+  }
+  for (int again = 0; again < 2; ++again) {
+    const auto store = OpenStore(url());
+    EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(store.status().message()), AllOf(HasSubstr("schema version 99"), HasSubstr("newer polymoe-server")));
+  }
+}
+
+class SqliteTest : public ::testing::Test {
+ protected:
+  std::string path() const { return dir_.path() + "/polymoe.db"; }
+  std::string url() const { return "sqlite:" + path(); }
+
+  TempDir dir_;
+};
+
+// Made by the statements of the version that is in the field.
+TEST_F(SqliteTest, TheFirstVersionIsMigrated) {
+  {
+    soci::session old(soci::sqlite3, "db=\"" + path() + "\"");
+    for (const char* statement :
+         {"CREATE TABLE schema_version (version INTEGER NOT NULL)",
+          "CREATE TABLE jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)",
+          "CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+          "CREATE TABLE points (job TEXT NOT NULL, name INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL, tokens "
+          "INTEGER NOT NULL, time_ms INTEGER NOT NULL, value REAL, PRIMARY KEY (job, name, attempt, step)) WITHOUT ROWID",
+          "CREATE TABLE logs (job TEXT NOT NULL, rank INTEGER NOT NULL, attempt INTEGER NOT NULL, number INTEGER NOT NULL, time_ms "
+          "INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (job, rank, attempt, number)) WITHOUT ROWID",
+          "INSERT INTO schema_version VALUES (1)", "INSERT INTO jobs VALUES ('j', 'r', '{}')",
+          "INSERT INTO metric_names VALUES (1, 'loss')", "INSERT INTO points VALUES ('j', 1, 1, 1, 10, 5, 2.5)",
+          "INSERT INTO logs VALUES ('j', 0, 1, 1, 5, 'hello')"}) {
+      old << statement;
+    }
+  }
+  for (uint64_t step = 2; step < 4; ++step) {
+    const auto store = OpenStore(url());
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_THAT(Jobs(**store), ElementsAre("j r {}"));
+    EXPECT_THAT(Lines(**store, 0, 0), ElementsAre("hello"));
+    ASSERT_TRUE((*store)->Commit({.ablations = {{"a", "ra", "{}"}}, .points = {{"j", "loss", {1, step, 20, 6, 2}}}}).ok());
+    EXPECT_THAT(ReadSeries(**store, "j", "loss"), SizeIs(step));
+    EXPECT_THAT(*(*store)->LoadAblations(), SizeIs(1));
+  }
+}
+
+TEST_F(SqliteTest, AFileThatIsNoStoreIsRefusedAndKept) {
   const std::string text = "dear diary, " + std::string(4096, 'x');
   std::ofstream(path()) << text;
   const auto store = OpenStore(url());
@@ -238,22 +341,34 @@ TEST_F(StoreTest, AFileThatIsNoStoreIsRefusedAndKept) {
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), text);
 }
 
-TEST_F(StoreTest, AFolderThatIsNotThereIsNamed) {
+TEST_F(SqliteTest, AFolderThatIsNotThereIsNamed) {
   const auto store = OpenStore("sqlite:" + dir_.path() + "/missing/polymoe.db");
   EXPECT_FALSE(store.ok());
   EXPECT_THAT(std::string(store.status().message()), HasSubstr("/missing/polymoe.db"));
 }
 
-TEST_F(StoreTest, APathMayHaveSpaces) {
+TEST_F(SqliteTest, APathMayHaveSpaces) {
   EXPECT_TRUE(OpenStore("sqlite:" + dir_.path() + "/my store.db").ok());
 }
 
-TEST_F(StoreTest, OnlySqliteIsKnown) {
-  for (const std::string url : {"", "sqlite:", "polymoe.db", "postgresql://host/db"}) {
+TEST(OpenStoreTest, OtherDatabasesAreNotKnown) {
+  for (const std::string url : {"", "sqlite:", "polymoe.db", "mysql://host/db", "postgresql:"}) {
     const auto store = OpenStore(url);
     EXPECT_EQ(store.status().code(), absl::StatusCode::kInvalidArgument) << url;
-    EXPECT_THAT(std::string(store.status().message()), HasSubstr("sqlite:PATH")) << url;
+    EXPECT_THAT(std::string(store.status().message()), AllOf(HasSubstr("sqlite:PATH"), HasSubstr("postgresql://"))) << url;
   }
+}
+
+TEST(OpenStoreTest, APasswordIsNotShown) {
+  EXPECT_EQ(StoreForLog("postgresql://me:se:cret@host:5432/db?sslmode=require"),
+            "postgresql://me:***@host:5432/db?sslmode=require");
+  EXPECT_EQ(StoreForLog("postgresql://host:5432/db?user=me&password=secret&sslmode=require"),
+            "postgresql://host:5432/db?user=me&password=***&sslmode=require");
+  EXPECT_EQ(StoreForLog("postgresql://me@host:5432/db"), "postgresql://me@host:5432/db");
+  EXPECT_EQ(StoreForLog("sqlite:a:b@c.db"), "sqlite:a:b@c.db");
+  const auto store = OpenStore("postgresql://me:secret@/db?host=/no/such/folder");
+  EXPECT_EQ(store.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(store.status().message()), AllOf(HasSubstr("/no/such/folder"), Not(HasSubstr("secret"))));
 }
 
 }  // namespace
