@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Runs every query of every dashboard, of variables and annotations too, and fails when one is refused or answers with nothing.
+
+  query_test.py prometheus [--url URL] [--out DIR] [--hours 1] [--may-be-empty PANEL ...]
+  query_test.py postgres [--url 'host=... dbname=...'] [--out DIR] [--may-be-empty PANEL ...]
+
+Without --url it starts a server of its own, filled with study.py. Of a real run some panels have nothing to say: name them with
+--may-be-empty ("all": any). --out gets a file a panel with the frames that Grafana would make of the answers, for transform_test.mjs and
+pictures.mjs. Exit status 4: postgres is not installed, so nothing was tested."""
+
+import argparse
+import contextlib
+import json
+import math
+import pathlib
+import re
+import sys
+import time
+
+import dashboards
+import servers
+
+SKIPPED = 4
+
+
+class Failures:
+    def __init__(self, may_be_empty):
+        self.may_be_empty, self.count, self.queries, self.empty = may_be_empty, 0, 0, 0
+
+    def failed(self, where, what):
+        self.count += 1
+        print(f"FAILED {where}: {what}")
+
+    def check(self, dashboard, panel, rows):
+        """Whether an answer has rows."""
+        self.queries += 1
+        if rows:
+            return True
+        if panel in self.may_be_empty or "all" in self.may_be_empty:
+            self.empty += 1
+            print(f"empty  {dashboard['title']}: {panel}")
+        else:
+            self.failed(f"{dashboard['title']}: {panel}", "no rows")
+        return False
+
+
+class PrometheusSource:
+    def __init__(self, url, hours):
+        self.server, self.end, self.window = servers.Prometheus(url), time.time(), int(hours * 3600)
+        self.step = max(15, self.window // 600)
+
+    def variables(self):
+        return dashboards.Variables(self.window, 30)
+
+    def find(self, query):
+        selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", query).groups()
+        return self.server.get(f"label/{label}/values", **{"match[]": selector, "start": self.end - self.window, "end": self.end})
+
+    def ask(self, target, variables, several):
+        expr = variables.fill(target["expr"])
+        if target["instant"]:
+            answer = self.server.get("query", query=expr, time=self.end)["result"]
+        else:
+            answer = self.server.get("query_range", query=expr, start=self.end - self.window, end=self.end, step=self.step)["result"]
+        finite = any(math.isfinite(float(v)) for s in answer for _, v in s.get("values", [s.get("value")]))
+        return dashboards.prometheus_frames(target, answer, several), finite
+
+
+class PostgresSource:
+    def __init__(self, where):
+        self.server = servers.Postgres(where)
+
+    def variables(self):
+        return dashboards.Variables(3600, 30)
+
+    def find(self, query):
+        return [next(iter(row.values())) for row in self.server.rows(query)]
+
+    def ask(self, target, variables, several):
+        rows = self.server.rows(variables.fill(target["rawSql"]))
+        return (dashboards.sql_frames(target, rows) if rows else []), bool(rows)
+
+
+def run_panel(source, dashboard, panel, variables, failures):
+    if "repeat" in panel:
+        variables = source.variables() if variables is None else variables
+        name = panel["repeat"]
+        variables.chosen = variables.chosen | {name: variables.chosen[name][:1]}
+    frames, complete = [], True
+    for target in panel["targets"]:
+        try:
+            got, finite = source.ask(target, variables, len(panel["targets"]) > 1)
+            complete &= failures.check(dashboard, panel["title"], finite)
+            frames += got
+        except ValueError as error:
+            failures.failed(f"{dashboard['title']}: {panel['title']} {target['refId']}", error)
+            complete = False
+    return {"dashboard": dashboard["uid"], "panel": panel, "title": variables.fill(panel["title"]), "frames": frames} if complete else None
+
+
+def run(source, sql, out, failures):
+    for dashboard in dashboards.load():
+        if dashboards.is_sql(dashboard) != sql:
+            continue
+        variables = source.variables()
+        dashboards.choose(dashboard, variables, source.find)
+        everything = dict(variables.chosen)
+        for panel in dashboards.panels(dashboard):
+            variables.chosen = dict(everything)
+            made = run_panel(source, dashboard, panel, variables, failures)
+            if out and made:
+                (out / f"{dashboard['uid']}-{panel['id']}.json").write_text(json.dumps(made))
+        variables.chosen = everything
+        for note in dashboard["annotations"]["list"]:
+            source.ask({**note, "refId": "A", "format": "time_series", "instant": False, "legendFormat": ""}, variables, False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=["prometheus", "postgres"])
+    parser.add_argument("--url")
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--may-be-empty", nargs="*", default=[])
+    a = parser.parse_args()
+    sql = a.kind == "postgres"
+    if sql and not a.url and not servers.postgres_programs():
+        print("SKIPPED: PostgreSQL is not installed (apt-get install postgresql); the SQL of the dashboards is not tested")
+        sys.exit(SKIPPED)
+    if a.out:
+        a.out.mkdir(parents=True, exist_ok=True)
+        for old in a.out.glob("polymoe-*.json"):
+            if old.name.startswith("polymoe-convergence-sql-") == sql:
+                old.unlink()
+    failures = Failures(a.may_be_empty)
+    own = contextlib.nullcontext(a.url) if a.url else servers.postgres() if sql else servers.prometheus(int(time.time()))
+    with own as url:
+        run(PostgresSource(url) if sql else PrometheusSource(url, a.hours), sql, a.out, failures)
+    print(f"{failures.queries} queries of panels: {failures.count} failed, {failures.empty} empty")
+    sys.exit(failures.count > 0 or failures.queries == 0)
+
+
+if __name__ == "__main__":
+    main()
