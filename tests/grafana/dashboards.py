@@ -1,6 +1,7 @@
 """What Grafana does with a dashboard before and after it asks a data source: variables, queries, frames. The rules are those of Grafana's
 Prometheus and PostgreSQL data sources."""
 
+import copy
 import json
 import pathlib
 import re
@@ -27,6 +28,11 @@ class Variables:
         self.chosen = {}
         self.times = {"__range": f"{window}s", "__interval": f"{interval}s", "__rate_interval": f"{4 * interval}s"}
 
+    def where(self, **chosen):
+        other = copy.copy(self)
+        other.chosen = self.chosen | chosen
+        return other
+
     def fill(self, text):
         return re.sub(r"\$(?:\{(\w+)(?::(\w+))?\}|(\w+))", lambda m: self._text(m[1] or m[3], m[2]), text)
 
@@ -42,9 +48,9 @@ class Variables:
         return escaped[0] if len(escaped) == 1 else "(" + "|".join(escaped) + ")"
 
 
-def choose(dashboard, variables, find):
-    """Everything of each variable of several values; of the others the first, but for baseline, which is swiglu where there is one.
-    find(query) answers with the values."""
+def choose(dashboard, variables, find, wanted):
+    """Everything of each variable of several values; of the others the first, but for swiglu as a baseline and loss as a point.
+    find(query) answers with the values; wanted: by (uid, variable) a pattern of those to take."""
     for v in dashboard["templating"]["list"]:
         if v["type"] == "custom":
             variables.chosen[v["name"]] = v["current"]["value"]
@@ -52,6 +58,8 @@ def choose(dashboard, variables, find):
             found = find(variables.fill(v["query"]))
             if not found:
                 raise ValueError(f"{dashboard['uid']}: variable {v['name']} has no value: {v['query']}")
+            pattern = wanted.get((dashboard["uid"], v["name"]))
+            found = [x for x in found if not pattern or re.fullmatch(pattern, x)]
             preferred = [x for x in found if v["name"] == "baseline" and x == "swiglu" or v["name"] == "point" and x == "loss"]
             variables.chosen[v["name"]] = found if v["multi"] else (preferred or found)[0]
 

@@ -3,10 +3,12 @@
 
   query_test.py prometheus [--url URL] [--out DIR] [--hours 1] [--may-be-empty PANEL ...]
   query_test.py postgres [--url 'host=... dbname=...'] [--out DIR] [--may-be-empty PANEL ...]
+  both: [--choose DASHBOARD/VARIABLE=REGEX ...], as in live-run/activation=swiglu|polynorm: else every value that there is
 
 Without --url it starts a server of its own, filled with study.py. Of a real run some panels have nothing to say: name them with
---may-be-empty ("all": any). --out gets a file a panel with the frames that Grafana would make of the answers, for transform_test.mjs and
-pictures.mjs. Exit status 4: postgres is not installed, so nothing was tested."""
+--may-be-empty ("all": any). --out is made anew and gets a file a panel with the frames that Grafana would make of the answers, for transform_test.mjs and
+pictures.mjs, and of study.py the figures that the tables at equal tokens must show. Exit status 77: postgres is not installed, so nothing
+was tested."""
 
 import argparse
 import contextlib
@@ -14,13 +16,15 @@ import json
 import math
 import pathlib
 import re
+import shutil
 import sys
 import time
 
 import dashboards
 import servers
+import study
 
-SKIPPED = 4
+SKIPPED = 77
 
 
 class Failures:
@@ -81,11 +85,19 @@ class PostgresSource:
         return (dashboards.sql_frames(target, rows) if rows else []), bool(rows)
 
 
+def copies(panel, variables):
+    """A panel that repeats, once for each value, side by side as Grafana lays them."""
+    if "repeat" not in panel:
+        yield panel, variables
+        return
+    values, place = variables.chosen[panel["repeat"]], panel["gridPos"]
+    width = 24 // min(len(values), panel["maxPerRow"])
+    for i, value in enumerate(values):
+        x, y = i % (24 // width) * width, place["y"] + i // (24 // width) * place["h"]
+        yield panel | {"gridPos": {**place, "x": x, "y": y, "w": width}}, variables.where(**{panel["repeat"]: [value]})
+
+
 def run_panel(source, dashboard, panel, variables, failures):
-    if "repeat" in panel:
-        variables = source.variables() if variables is None else variables
-        name = panel["repeat"]
-        variables.chosen = variables.chosen | {name: variables.chosen[name][:1]}
     frames, complete = [], True
     for target in panel["targets"]:
         try:
@@ -98,19 +110,17 @@ def run_panel(source, dashboard, panel, variables, failures):
     return {"dashboard": dashboard["uid"], "panel": panel, "title": variables.fill(panel["title"]), "frames": frames} if complete else None
 
 
-def run(source, sql, out, failures):
+def run(source, sql, out, wanted, failures):
     for dashboard in dashboards.load():
         if dashboards.is_sql(dashboard) != sql:
             continue
         variables = source.variables()
-        dashboards.choose(dashboard, variables, source.find)
-        everything = dict(variables.chosen)
+        dashboards.choose(dashboard, variables, source.find, wanted)
         for panel in dashboards.panels(dashboard):
-            variables.chosen = dict(everything)
-            made = run_panel(source, dashboard, panel, variables, failures)
-            if out and made:
-                (out / f"{dashboard['uid']}-{panel['id']}.json").write_text(json.dumps(made))
-        variables.chosen = everything
+            for i, (copy, chosen) in enumerate(copies(panel, variables)):
+                made = run_panel(source, dashboard, copy, chosen, failures)
+                if out and made:
+                    (out / f"{dashboard['uid']}-{panel['id']}-{i}.json").write_text(json.dumps(made))
         for note in dashboard["annotations"]["list"]:
             source.ask({**note, "refId": "A", "format": "time_series", "instant": False, "legendFormat": ""}, variables, False)
 
@@ -121,6 +131,7 @@ def main():
     parser.add_argument("--url")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--choose", nargs="*", default=[], type=lambda text: re.fullmatch(r"(.*)/(.*?)=(.*)", text).groups())
     parser.add_argument("--may-be-empty", nargs="*", default=[])
     a = parser.parse_args()
     sql = a.kind == "postgres"
@@ -128,14 +139,15 @@ def main():
         print("SKIPPED: PostgreSQL is not installed (apt-get install postgresql); the SQL of the dashboards is not tested")
         sys.exit(SKIPPED)
     if a.out:
-        a.out.mkdir(parents=True, exist_ok=True)
-        for old in a.out.glob("polymoe-*.json"):
-            if old.name.startswith("polymoe-convergence-sql-") == sql:
-                old.unlink()
+        shutil.rmtree(a.out, ignore_errors=True)
+        a.out.mkdir(parents=True)
+        if not a.url:
+            (a.out / "figures").write_text(json.dumps(study.final()))
     failures = Failures(a.may_be_empty)
     own = contextlib.nullcontext(a.url) if a.url else servers.postgres() if sql else servers.prometheus(int(time.time()))
     with own as url:
-        run(PostgresSource(url) if sql else PrometheusSource(url, a.hours), sql, a.out, failures)
+        run(PostgresSource(url) if sql else PrometheusSource(url, a.hours), sql, a.out,
+            {("polymoe-" + name, variable): pattern for name, variable, pattern in a.choose}, failures)
     print(f"{failures.queries} queries of panels: {failures.count} failed, {failures.empty} empty")
     sys.exit(failures.count > 0 or failures.queries == 0)
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -62,13 +63,13 @@ class Prometheus:
     def get(self, path, **parameters):
         """The data of an answer. Raises ValueError with Prometheus' own words."""
         body = urllib.parse.urlencode(parameters, doseq=True).encode()
-        labels = "/label/" in path  # takes no POST
+        labels = path.startswith("label/")  # takes no POST
         request = urllib.request.Request(f"{self.url}/api/v1/{path}" + (f"?{body.decode()}" if labels else ""), None if labels else body)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            raise ValueError(json.load(error).get("error")) from error
+            raise ValueError(f"{error} {error.read().decode(errors='replace')}") from error
 
 
 def postgres_programs():

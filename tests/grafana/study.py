@@ -3,6 +3,7 @@ Most runs are over, those of the last seed still train. The same numbers at ever
 
 import math
 import random
+import statistics
 import time
 
 ABLATION, NAME = "activations-7f3a", "activations"
@@ -25,10 +26,10 @@ class Run:
         self.random = random.Random(self.id)
         self.luck = random.Random(seed).gauss(0, 0.02) + self.random.gauss(0, 0.003)  # a seed's data is the same in every arm
 
-    def loss(self, tokens, domain="train", noise=0.0):
+    def loss(self, tokens, domain="train", noise=0.0, chance=None):
         shift = 0 if domain == "train" else 0.12 * DOMAINS.index(domain) - 0.1
         learned = 1 - math.exp(-tokens / 300_000)
-        return 2.6 + shift + 4.9 * math.exp(-tokens / 450_000) + learned * LEADS[self.arm] + self.luck + self.random.gauss(0, noise)
+        return 2.6 + shift + 4.9 * math.exp(-tokens / 450_000) + learned * LEADS[self.arm] + self.luck + (chance or self.random).gauss(0, noise)
 
 
 RUNS = [Run(arm, seed) for seed in SEEDS for arm in ARMS]
@@ -37,17 +38,35 @@ MILESTONES = [-(-(-(-TARGET * k // 100)) // STEP) * STEP for k in range(1, 101)]
 
 def curves(run):
     """(metric, tokens, value) on the token grid, as server/query/curves.h has them."""
-    before = 0
+    before, chance = 0, random.Random(run.id + " curves")
     for end in MILESTONES:
         if end > run.tokens:
             break
-        yield "loss", end, run.loss(end, noise=0.004)
+        yield "loss", end, run.loss(end, noise=0.004, chance=chance)
         if end // VALIDATION > before // VALIDATION or end == MILESTONES[-1]:
             for domain in DOMAINS:
-                loss = run.loss(end, domain, noise=0.002)
+                loss = run.loss(end, domain, 0.002, chance)
                 yield "val_loss/" + domain, end, loss
                 yield "val_bpb/" + domain, end, loss / math.log(2) / 3.1
         before = end
+
+
+def final():
+    """By arm at the last milestone that every arm has reached: (tokens, mean, sd, runs, difference to swiglu, its sd), worked out plainly."""
+    values = {}  # run -> tokens -> mean over the domains
+    for run in RUNS:
+        at = values.setdefault((run.arm, run.seed), {})
+        for metric, tokens, value in curves(run):
+            if metric.startswith("val_loss/"):
+                at[tokens] = at.get(tokens, 0) + value / len(DOMAINS)
+    tokens = min(max(max(values[arm, seed]) for seed in SEEDS) for arm in ARMS)
+    table = {}
+    for arm in ARMS:
+        seeds = [seed for seed in SEEDS if tokens in values[arm, seed]]
+        losses = [values[arm, seed][tokens] for seed in seeds]
+        paired = [values[arm, seed][tokens] - values["swiglu", seed][tokens] for seed in seeds]
+        table[arm] = [tokens, statistics.mean(losses), statistics.stdev(losses), len(seeds), statistics.mean(paired), statistics.stdev(paired)]
+    return table
 
 
 def labels(**pairs):

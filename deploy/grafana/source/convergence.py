@@ -39,6 +39,12 @@ def sd(rows):
     return f"stddev by (series, tokens) ({rows}) * sqrt({n} / (({n} > 1) - 1))"
 
 
+def near_end(rows):
+    """Of the milestones at which the mean of all is within 5% of its lowest: where lines that end close together come apart."""
+    mean = f"avg by (tokens) ({rows})"
+    return f"({band(rows)}) and on (tokens) ({mean} <= 1.05 * scalar(min({mean})))"
+
+
 def at_common(expr):
     """Of the milestones that every shown arm has reached."""
     rows = by_run("polymoe_curve_loss" + VAL)
@@ -76,7 +82,7 @@ def final_table():
         [renamed({"series": "arm", "tokens (last)": "tokens"} | {f"Value #{r} (last)": c for r, c in zip(refs, columns)})],
         [by_name("tokens", unit="sishort", decimals=2), by_name("runs", decimals=0),
          by_name("difference", thresholds=GOOD_IS_LOW, custom__cellOptions={"type": "color-text"})],
-        w=14, h=9, decimals=4, sort="mean")
+        w=14, h=8, decimals=4, sort="mean")
 
 
 def tokens_to_loss():
@@ -92,7 +98,7 @@ def tokens_to_loss():
          transform("groupBy", fields=first), renamed({"series": "arm", "tokens (min)": "tokens"}),
          transform("sortBy", fields={}, sort=[{"field": "tokens"}])],
         [by_name("tokens", unit="sishort", decimals=2, color={"mode": "fixed", "fixedColor": "blue"}, min=0,
-                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"})], w=10, h=9)
+                 custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"})], w=10, h=8)
 
 
 def domain_table(title, description, rows, colour=None):
@@ -101,7 +107,7 @@ def domain_table(title, description, rows, colour=None):
                  [by_name("series\\domain", displayName="arm", custom__cellOptions={"type": "auto"})] +
                  ([by_regexp("/^(?!series|arm)/", thresholds=GOOD_IS_LOW, custom__cellOptions={"type": "color-text"})]
                   if colour is None else []),
-                 decimals=4, colour=colour)
+                 h=8, decimals=4, colour=colour)
 
 
 def dashboard_variables():
@@ -120,20 +126,22 @@ def dashboard():
     shade = "The band is from the lowest to the highest run, the line their mean, of the runs that have got there."
     curves = [
         band_trend("Validation loss over tokens", f"Nats a token, mean over the chosen domains. {shade}",
-                   [target(band(by_run(loss + VAL)), table=True)], "nats a token"),
+                   [target(band(by_run(loss + VAL)), table=True)], "nats a token", w=8),
+        band_trend("Validation loss: the end", f"The same, where the mean of all runs is within 5% of the lowest it has been. {shade}",
+                   [target(near_end(by_run(loss + VAL)), table=True)], "nats a token", w=8),
         band_trend("Training loss over tokens", f"Nats a token, mean of the steps of each hundredth of the run. {shade}",
-                   [target(band(by_run(f'{loss}{{{SHOWN},split="train"}}')), table=True)], "nats a token"),
+                   [target(band(by_run(f'{loss}{{{SHOWN},split="train"}}')), table=True)], "nats a token", w=8),
         band_trend("Difference to the baseline", "Validation loss of each run minus that of the baseline's run of the same seed at the "
                    f"same tokens. Below 0 is better than the baseline. {shade}",
                    [target(band(difference(loss)), table=True)], "nats a token", w=24, h=10, decimals=4)]
     by_domain = [
         domain_table("Bits a byte by domain", "Mean over the runs at the last milestone that every arm has reached. Bits a byte of text "
-                     "do not depend on the tokenizer. Colours run from the best to the worst of all cells.",
+                     "do not depend on the tokenizer. Colours run from the best to the worst of each column.",
                      by_run("polymoe_curve_bpb" + VAL, ", domain"), colour="continuous-GrYlRd"),
         domain_table("Difference to the baseline by domain", "Nats a token, paired by seed, at the same milestone; negative is better.",
-                     difference(loss, ", domain")),
-        repeated(band_trend("Validation loss: $domain", f"Nats a token on this domain alone. {shade}",
-                            [target(band(by_run(loss + VAL)), table=True)], "nats a token", w=8, h=8), "domain", 3)]
+                     difference(loss, ", domain"))]
+    each_domain = repeated(band_trend("Validation loss: $domain", f"Nats a token on this domain alone, the end of the curve. {shade}",
+                                      [target(near_end(by_run(loss + VAL)), table=True)], "nats a token", w=8, h=8), "domain", 3)
     progress = [
         bars("Progress", "Tokens trained over tokens to train, of each ablation.",
              [target('polymoe_ablation_progress_ratio{ablation=~"$ablation"}', "{{ablation}}")], h=7),
@@ -145,4 +153,4 @@ def dashboard():
                     unit="short", h=7, least=0)]
     return board("convergence", "Convergence", __doc__.split("\n")[0], dashboard_variables(),
                      [("Curves", curves), ("Figures", [final_table(), tokens_to_loss()]), ("By domain", by_domain),
-                      ("Progress", progress)])
+                      ("Progress", progress), ("Each domain", [each_domain])])

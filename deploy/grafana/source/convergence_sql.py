@@ -53,11 +53,14 @@ curve AS (
 
 def dashboard():
     shade = "The band is from the lowest to the highest run, the line their mean."
+    second_half = "WHERE tokens > (SELECT max(tokens) FROM curve) / 2"
     curves = [
         band_trend("Validation loss over tokens", f"Nats a token, mean over the chosen domains. {shade}",
-                   [sql_target(CURVE.format(f"{SHOWN} AND {VAL}") + band("curve"))], "nats a token"),
+                   [sql_target(CURVE.format(f"{SHOWN} AND {VAL}") + band("curve"))], "nats a token", w=8),
+        band_trend("Validation loss: the end", f"The same, the second half. {shade}",
+                   [sql_target(CURVE.format(f"{SHOWN} AND {VAL}") + band(f"curve {second_half}"))], "nats a token", w=8),
         band_trend("Training loss over tokens", f"Nats a token, mean of the steps of each hundredth of the run. {shade}",
-                   [sql_target(CURVE.format(f"{SHOWN} AND metric = 'loss'") + band("curve"))], "nats a token"),
+                   [sql_target(CURVE.format(f"{SHOWN} AND metric = 'loss'") + band("curve"))], "nats a token", w=8),
         band_trend("Difference to the baseline", "Validation loss of each run minus that of the baseline's run of the same seed at the "
                    f"same tokens. Below 0 is better than the baseline. {shade}", [sql_target(DIFFERENCE)], "nats a token", decimals=4),
         band_trend("$point over tokens", f"Any point that trainers report, mean of each of 400 parts of the run. {shade}",

@@ -24,7 +24,7 @@ def dashboard():
                     [target("sum by (reason) (increase(polymoe_attempt_ends_total[15m])) > 0", "{{reason}}")], least=0)]
     ablations = [
         bars("Progress of ablations", "Tokens trained over tokens to train.",
-             [target("polymoe_ablation_progress_ratio", "{{ablation}}")], w=12),
+             [target("polymoe_ablation_progress_ratio", "{{ablation}}")], w=12, h=6),
         table("Ablations", "Their state, and their runs by state.",
               [target("polymoe_ablation_state == 1", ref="A", table=True),
                target('sum by (ablation) (polymoe_ablation_runs)', ref="B", table=True),
@@ -36,7 +36,7 @@ def dashboard():
                          indexByName={"ablation": 0, "state": 1, "Value #B": 2, "Value #C": 3, "Value #D": 4})],
               [by_name("failed", thresholds=thresholds(("text", None), ("red", 1)), custom__cellOptions={"type": "color-text"}),
                by_name("ablation", links=[{"title": "Convergence", "url": "/d/polymoe-convergence?var-datasource=${datasource}&var-ablation=${__value.raw}"}])],
-              h=8, decimals=0)]
+              h=6, decimals=0)]
     running = '(polymoe_run_state{state="running"} == 1)'
     runs = [
         time_series("Age of the newest checkpoint", "Of the runs that train: what a fault would cost. Above an hour there is an alert.",
@@ -63,7 +63,8 @@ def dashboard():
         time_series("Duration of calls, 99th percentile", "By method; a stream counts when it ends.",
                     [target(QUANTILE.format(0.99, "method, ", "polymoe_rpc_duration_seconds"), "{{method}}")], unit="s", log=True),
         time_series("Calls a second that failed", "Per second, by code.",
-                    [target('sum by (code) (rate(polymoe_rpc_requests_total{code!="OK"}[$__rate_interval])) or vector(0)', "{{code}}")],
+                    [target('sum by (code) (rate(polymoe_rpc_requests_total{code!="OK"}[$__rate_interval])) or label_replace(vector(0), "code", '
+                            '"none", "", "")', "{{code}}")],
                     unit="reqps", least=0),
         time_series("Scheduling pass", "99th percentile of the duration of one.",
                     [target(QUANTILE.format(0.99, "", "polymoe_scheduler_pass_duration_seconds"), "99%")], unit="s", least=0)]

@@ -78,9 +78,10 @@ def over_tokens(title, description, y, tokens, label, w=12, h=9):
 
 
 def table(title, description, targets, transformations, overrides=(), w=12, h=9, unit="none", decimals=None, colour=None, sort=None):
-    """colour: a colour mode, for a background by value."""
+    """colour: a colour mode, for a background by value, from the lowest to the highest of each column."""
     custom = {"align": "auto", "cellOptions": {"type": "color-background", "mode": "basic"} if colour else {"type": "auto"}}
-    defaults = {"unit": unit, "custom": custom, "color": {"mode": colour or "thresholds"}, "thresholds": thresholds(("text", None))}
+    defaults = {"unit": unit, "custom": custom, "color": {"mode": colour or "thresholds"}, "thresholds": thresholds(("text", None)),
+                "fieldMinMax": bool(colour)}
     if decimals is not None:
         defaults["decimals"] = decimals
     options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""}}
