@@ -1,6 +1,7 @@
 // pictures.mjs FRAMES OUT: draws every dashboard from the frames that transform_test.mjs has left in FRAMES/drawn into OUT/grafana-NAME.png,
 // with uPlot, which is what Grafana plots with, in headless Chromium (Debian: chromium), with the layout and the colours of Grafana's dark
 // theme. It is not Grafana: it shows what the panels have to say and whether their settings fit, no more.
+// Needs Debian's chromium and pngquant (not in deploy/install-deps.sh: 400 MB that only this script wants).
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -44,6 +45,7 @@ for (const [uid, panels] of Object.entries(drawn)) {
     `--screenshot=${png}`, `file://${html}`], { encoding: 'utf8' });
   const complaints = (shot.stderr ?? String(shot.error)).split('\n').filter((l) => /CONSOLE.*Error/.test(l));
   if (complaints.length || !fs.existsSync(png)) { ++failed; console.log(`FAILED ${name}:`, ...complaints, shot.error ?? ''); continue; }
+  spawnSync('pngquant', ['--force', '--output', png, '64', png], { stdio: 'inherit' });
   console.log(`${png}: ${panels.length} panels, ${Math.round(fs.statSync(png).size / 1024)} kB`);
 }
 fs.rmSync(work, { recursive: true, force: true });

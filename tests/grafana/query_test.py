@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs every query of every dashboard, of variables and annotations too, and fails when one is refused or answers with nothing.
 
-  query_test.py prometheus [--url URL] [--out DIR] [--hours 1] [--may-be-empty PANEL ...]
-  query_test.py postgres [--url 'host=... dbname=...'] [--out DIR] [--may-be-empty PANEL ...]
-  both: [--choose DASHBOARD/VARIABLE=REGEX ...], as in live-run/activation=swiglu|polynorm: else every value that there is
+  query_test.py prometheus [--url URL] [--hours 1] [--end UNIX_TIME]
+  query_test.py postgres [--url 'host=... dbname=...']
+  both: [--out DIR] [--may-be-empty PANEL ...] [--choose DASHBOARD/VARIABLE=REGEX ...], as in live-run/activation=swiglu|polynorm: else every value that there is
 
 Without --url it starts a server of its own, filled with study.py. Of a real run some panels have nothing to say: name them with
 --may-be-empty ("all": any). --out is made anew and gets a file a panel with the frames that Grafana would make of the answers, for transform_test.mjs and
@@ -49,8 +49,8 @@ class Failures:
 
 
 class PrometheusSource:
-    def __init__(self, url, hours):
-        self.server, self.end, self.window = servers.Prometheus(url), time.time(), int(hours * 3600)
+    def __init__(self, url, hours, end):
+        self.server, self.end, self.window = servers.Prometheus(url), end, int(hours * 3600)
         self.step = max(15, self.window // 600)
 
     def variables(self):
@@ -131,6 +131,7 @@ def main():
     parser.add_argument("--url")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--end", type=float, default=time.time())
     parser.add_argument("--choose", nargs="*", default=[], type=lambda text: re.fullmatch(r"(.*)/(.*?)=(.*)", text).groups())
     parser.add_argument("--may-be-empty", nargs="*", default=[])
     a = parser.parse_args()
@@ -144,9 +145,9 @@ def main():
         if not a.url:
             (a.out / "figures").write_text(json.dumps(study.final()))
     failures = Failures(a.may_be_empty)
-    own = contextlib.nullcontext(a.url) if a.url else servers.postgres() if sql else servers.prometheus(int(time.time()))
+    own = contextlib.nullcontext(a.url) if a.url else servers.postgres() if sql else servers.prometheus(int(a.end))
     with own as url:
-        run(PostgresSource(url) if sql else PrometheusSource(url, a.hours), sql, a.out,
+        run(PostgresSource(url) if sql else PrometheusSource(url, a.hours, a.end), sql, a.out,
             {("polymoe-" + name, variable): pattern for name, variable, pattern in a.choose}, failures)
     print(f"{failures.queries} queries of panels: {failures.count} failed, {failures.empty} empty")
     sys.exit(failures.count > 0 or failures.queries == 0)

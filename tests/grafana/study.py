@@ -52,7 +52,7 @@ def curves(run):
 
 
 def final():
-    """By arm at the last milestone that every arm has reached: (tokens, mean, sd, runs, difference to swiglu, its sd), worked out plainly."""
+    """Of each arm at the last milestone that every arm has reached, worked out plainly; the baseline is swiglu."""
     values = {}  # run -> tokens -> mean over the domains
     for run in RUNS:
         at = values.setdefault((run.arm, run.seed), {})
@@ -65,7 +65,9 @@ def final():
         seeds = [seed for seed in SEEDS if tokens in values[arm, seed]]
         losses = [values[arm, seed][tokens] for seed in seeds]
         paired = [values[arm, seed][tokens] - values["swiglu", seed][tokens] for seed in seeds]
-        table[arm] = [tokens, statistics.mean(losses), statistics.stdev(losses), len(seeds), statistics.mean(paired), statistics.stdev(paired)]
+        table[arm] = {"tokens": tokens, "mean": statistics.mean(losses), "sd": statistics.stdev(losses), "runs": len(seeds),
+                      "min": min(losses), "max": max(losses), "difference": statistics.mean(paired),
+                      "sd of difference": statistics.stdev(paired)}
     return table
 
 
