@@ -3,12 +3,13 @@
 
   query_test.py prometheus [--url URL] [--hours 1] [--end UNIX_TIME]
   query_test.py postgres [--url 'host=... dbname=...']
-  both: [--out DIR] [--may-be-empty PANEL ...] [--choose DASHBOARD/VARIABLE=REGEX ...], as in live-run/activation=swiglu|polynorm: else every value that there is
+  both: [--out DIR] [--may-be-empty PANEL ...] [--choose DASHBOARD/VARIABLE=REGEX ...], as in live-run/activation=swiglu|polynorm: else
+        every value that there is
 
 Without --url it starts a server of its own, filled with study.py. Of a real run some panels have nothing to say: name them with
---may-be-empty ("all": any). --out is made anew and gets a file a panel with the frames that Grafana would make of the answers, for transform_test.mjs and
-pictures.mjs, and of study.py the figures that the tables at equal tokens must show. Exit status 77: postgres is not installed, so nothing
-was tested."""
+--may-be-empty ("all": any). --out is made anew and gets a file a panel with the frames that Grafana would make of the answers, for
+transform_test.mjs and pictures.mjs, and of study.py the figures that panels must show. Exit status 77: postgres is not installed, so
+nothing was tested."""
 
 import argparse
 import contextlib

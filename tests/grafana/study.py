@@ -159,13 +159,13 @@ def _layer_series(w, run, of):
 
 def _fleet_series(w, now):
     w.add("up", 1)
-    for state, jobs in (("pending", 2), ("held", 0), ("running", 6), ("succeeded", 12), ("failed", 1)):
+    for state, jobs in (("pending", 2), ("running", 6), ("succeeded", 12), ("failed", 1)):
         w.add("polymoe_jobs", jobs, state=state)
-    for family, states in (("polymoe_workers", {"live": 3, "lost": 0}), ("polymoe_slots", {"busy": 6, "free": 2})):
+    for family, states in (("polymoe_workers", {"connected": 3, "disconnected": 1}), ("polymoe_slots", {"busy": 6, "free": 2})):
         for state, count in states.items():
             w.add(family, count, state=state)
     w.add("polymoe_queue_oldest_timestamp_seconds", now - 420)
-    for reason, ends in (("completed", 12), ("worker_lost", 1), ("failed", 1), ("paused", 0)):
+    for reason, ends in (("completed", 12), ("worker_lost", 1), ("trainer_failed", 1), ("paused", 0)):
         w.add("polymoe_attempt_ends_total", lambda u, e=ends: float(round(e * u)), reason=reason)
     w.histogram("polymoe_scheduler_pass_duration_seconds", RPC, 3600, 0.6, 3e-4)
     for method in ("JobService/Submit", "WorkerService/Report", "MetricService/Query"):
@@ -202,8 +202,9 @@ def sql():
         rows["runs"].append(f"'{run.id}', '{run.id}', '{ABLATION}', '{NAME}', '{run.arm}', '{run.arm}', {run.seed}, '{state}', {run.tokens}, "
                             f"{TARGET}, to_timestamp({now - 3600}), {finished}")
         rows["run_curves"] += [f"{head}, '{metric}', {tokens}, {value!r}" for metric, tokens, value in curves(run)]
-        for step in range(1, run.tokens // STEP + 1, 4):
-            rows["run_points"].append(f"'{run.id}', 'loss', {step}, {step * STEP}, {now * 1000}, {run.loss(step * STEP, noise=0.03)!r}")
+        points = [("loss", step * STEP, run.loss(step * STEP, noise=0.03)) for step in range(1, run.tokens // STEP + 1, 4)]
+        points += [point for point in curves(run) if point[0] != "loss"]
+        rows["run_points"] += [f"'{run.id}', '{name}', {tokens // STEP}, {tokens}, {now * 1000}, {value!r}" for name, tokens, value in points]
     return """
 CREATE TABLE runs (job text, name text, ablation text, ablation_name text, arm text, activation text, seed bigint, state text, tokens bigint,
   tokens_target bigint, created_at timestamptz, finished_at timestamptz);

@@ -5,9 +5,9 @@ coordinator served at the end of the time range: runs that train, and the last 3
 (ablation, run, series, seed, tokens); label series is the arm or the activation, as variable group says.
 """
 
-from .panels import band_trend, bars, matrix, repeated, table, time_series
+from .panels import FIGURES, band_trend, bars, matrix, repeated, table, time_series
 from .parts import dashboard as board
-from .parts import (by_name, by_regexp, choice_variable, datasource_variable, query_variable, target, thresholds, transform)
+from .parts import (by_name, choice_variable, datasource_variable, query_variable, target, transform)
 
 SHOWN = 'ablation=~"$ablation",activation=~"$activation",run=~"$run"'
 VAL = f'{{{SHOWN},split="val",domain=~"$domain"}}'
@@ -63,9 +63,6 @@ def renamed(names):
     return transform("organize", renameByName=names, indexByName={n: i for i, n in enumerate(names)}, excludeByName={})
 
 
-GOOD_IS_LOW = thresholds(("green", None), ("text", 0), ("orange", 1e-9))
-
-
 def final_table():
     rows, paired = by_run("polymoe_curve_loss" + VAL), difference("polymoe_curve_loss")
     values = [f"avg by (series, tokens) ({rows})", sd(rows), f"count by (series, tokens) ({rows})",
@@ -74,14 +71,11 @@ def final_table():
     refs = "ABCDE"
     return table(
         "At equal tokens: validation loss",
-        "The last milestone that every arm has reached. mean and sd (of a sample) over the runs; difference: mean over the seeds of the "
-        "run minus the baseline's run of the same seed, negative is better, and its sd. A difference that is not well above its sd "
-        "divided by the root of the number of runs is noise: polyctl compare says which are, with 95% intervals.",
+        "The last milestone that every arm has reached. " + FIGURES,
         [target(at_common(v), ref=r, table=True) for v, r in zip(values, refs)],
         [transform("merge")] + last("series", values=["tokens"] + [f"Value #{r}" for r in refs]) +
         [renamed({"series": "arm", "tokens (last)": "tokens"} | {f"Value #{r} (last)": c for r, c in zip(refs, columns)})],
-        [by_name("tokens", unit="sishort", decimals=2), by_name("runs", decimals=0),
-         by_name("difference", thresholds=GOOD_IS_LOW, custom__cellOptions={"type": "color-text"})],
+        [by_name("tokens", unit="sishort", decimals=2), by_name("runs", decimals=0)],
         w=14, h=8, decimals=4, sort="mean")
 
 
@@ -104,9 +98,7 @@ def tokens_to_loss():
 def domain_table(title, description, rows, colour=None):
     return table(title, description, [target(at_common(f"avg by (series, domain, tokens) ({rows})"), table=True)],
                  last("series", "domain", values=["Value"]) + matrix("series", "domain", "Value (last)")[1:],
-                 [by_name("series\\domain", displayName="arm", custom__cellOptions={"type": "auto"})] +
-                 ([by_regexp("/^(?!series|arm)/", thresholds=GOOD_IS_LOW, custom__cellOptions={"type": "color-text"})]
-                  if colour is None else []),
+                 [by_name("series\\domain", displayName="arm", custom__cellOptions={"type": "auto"})],
                  h=8, decimals=4, colour=colour)
 
 
@@ -138,7 +130,8 @@ def dashboard():
         domain_table("Bits a byte by domain", "Mean over the runs at the last milestone that every arm has reached. Bits a byte of text "
                      "do not depend on the tokenizer. Colours run from the best to the worst of each column.",
                      by_run("polymoe_curve_bpb" + VAL, ", domain"), colour="continuous-GrYlRd"),
-        domain_table("Difference to the baseline by domain", "Nats a token, paired by seed, at the same milestone; negative is better.",
+        domain_table("Difference to the baseline by domain", "Nats a token, paired by seed, at the same milestone; negative is better, if it is more than "
+                     "noise.",
                      difference(loss, ", domain"))]
     each_domain = repeated(band_trend("Validation loss: $domain", f"Nats a token on this domain alone, the end of the curve. {shade}",
                                       [target(near_end(by_run(loss + VAL)), table=True)], "nats a token", w=8, h=8), "domain", 3)

@@ -1,8 +1,8 @@
 """Convergence out of the PostgreSQL store: every run that was ever kept, and any point over tokens. Reads the views runs, run_points and
-run_curves alone (docs/metrics.md)."""
+run_curves alone."""
 
-from .panels import band_trend, table
-from .parts import by_name, choice_variable, datasource_variable, query_variable, sql_target, thresholds
+from .panels import FIGURES, band_trend, table
+from .parts import by_name, choice_variable, datasource_variable, query_variable, sql_target
 from .parts import dashboard as board
 
 KIND = "grafana-postgresql-datasource"
@@ -12,7 +12,7 @@ VAL = "metric LIKE 'val_loss/%' AND substr(metric, 10) IN (${domain:sqlstring})"
 # A run's mean over the domains; series is the arm or the activation.
 CURVE = """WITH curve AS (
   SELECT ablation, job, seed, ${{group:raw}} AS series, tokens, avg(value) AS value
-  FROM run_curves WHERE {} GROUP BY 1, 2, 3, 4, 5)"""
+  FROM run_curves WHERE value IS NOT NULL AND {} GROUP BY 1, 2, 3, 4, 5)"""
 BASE = "SELECT ablation, seed, tokens, avg(value) AS value FROM curve WHERE series = ${baseline:sqlstring} GROUP BY 1, 2, 3"
 
 
@@ -66,27 +66,22 @@ def dashboard():
         band_trend("$point over tokens", f"Any point that trainers report, mean of each of 400 parts of the run. {shade}",
                    [sql_target(POINT)], "")]
     final = table("At equal tokens: validation loss",
-                  "The last milestone that every arm has reached. mean and sd (of a sample) over the runs; difference: mean over the seeds "
-                  "of the run minus the baseline's run of the same seed, negative is better. Whether it is more than noise says polyctl "
-                  "compare.", [sql_target(FINAL)], [],
-                  [by_name("tokens", unit="sishort", decimals=2), by_name("runs", decimals=0),
-                   by_name("difference", thresholds=thresholds(("green", None), ("text", 0), ("orange", 1e-9)),
-                           custom__cellOptions={"type": "color-text"})], w=24, decimals=4)
+                  "The last milestone that every arm has reached. " + FIGURES, [sql_target(FINAL)], [],
+                  [by_name("tokens", unit="sishort", decimals=2), by_name("runs", decimals=0)], w=24, decimals=4)
     runs = table("Runs", "Every run of the chosen ablations that is in the store.",
                  [sql_target(f"SELECT job, name, arm, activation, seed, state, tokens, tokens_target, created_at, finished_at FROM runs WHERE "
                              f"{SHOWN} ORDER BY created_at DESC")], [],
                  [by_name("tokens", unit="sishort"), by_name("tokens_target", unit="sishort"),
                   by_name("created_at", unit="dateTimeAsIso"), by_name("finished_at", unit="dateTimeAsIso")], w=24)
-    of = "FROM run_curves WHERE ablation IN (${ablation:sqlstring})"
+    first = "(SELECT job FROM runs WHERE ablation IN (${ablation:sqlstring}) AND tokens > 0 ORDER BY created_at LIMIT 1)"
     variables = [
         datasource_variable(KIND),
         query_variable("ablation", "Ablation", "SELECT ablation FROM runs WHERE ablation <> '' GROUP BY 1 ORDER BY max(created_at) DESC",
                        KIND, sort=0),
         choice_variable("group", "Lines are", ["arm", "activation"]),
         query_variable("activation", "Activation", "SELECT DISTINCT activation FROM runs WHERE ablation IN (${ablation:sqlstring})", KIND),
-        query_variable("domain", "Domain", f"SELECT DISTINCT substr(metric, 10) {of} AND metric LIKE 'val_loss/%'", KIND),
-        query_variable("baseline", "Baseline", f"SELECT DISTINCT ${{group:raw}} {of}", KIND, multi=False),
-        query_variable("point", "Point", "SELECT DISTINCT name FROM run_points WHERE job = (SELECT job FROM runs WHERE ablation IN "
-                       "(${ablation:sqlstring}) AND tokens > 0 ORDER BY created_at LIMIT 1)", KIND, multi=False)]
+        query_variable("domain", "Domain", f"SELECT DISTINCT substr(name, 10) FROM run_points WHERE job = {first} AND name LIKE 'val_loss/%'", KIND),
+        query_variable("baseline", "Baseline", "SELECT DISTINCT ${group:raw} FROM runs WHERE ablation IN (${ablation:sqlstring})", KIND, multi=False),
+        query_variable("point", "Point", f"SELECT DISTINCT name FROM run_points WHERE job = {first}", KIND, multi=False)]
     return board("convergence-sql", "Convergence (PostgreSQL)", __doc__, variables,
                  [("Curves", curves), ("Figures", [final]), ("Runs", [runs])], refresh="1m")
