@@ -17,6 +17,7 @@ done
 ((install == 0)) || deploy/install-deps.sh
 echo "run.sh: building preset $preset"
 ((install == 0)) || tests/install-moto.sh || echo "run.sh: the tests against an S3 server will be skipped"
+((install == 0)) || tests/grafana/install.sh || echo "run.sh: the tests of the dashboards' transformations will be skipped"
 [[ -e build/$preset/build.ninja ]] || cmake --preset "$preset" >/dev/null
 cmake --build --preset "$preset" -- --quiet
 echo "run.sh: testing, build took ${SECONDS} s"
