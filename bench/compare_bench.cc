@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -96,11 +97,13 @@ void Measure(const char* what, CurveBook& book, const View& view, uint32_t grid,
   request.set_grid(grid);
   request.set_runs(runs);
   const auto start = std::chrono::steady_clock::now();
+  const std::clock_t cpu_start = std::clock();
   const auto comparison = CompareAblation(book, view, request);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  const double cpu = 1000.0 * static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
   POLYMOE_CHECK(comparison.ok(), "%s", comparison.status().ToString().c_str());
-  std::printf("%-5s grid %3u%s %8.1f ms  (%d curves, %.2f MB answer)\n", what, grid, runs ? " + runs" : "       ", took.count(),
-              comparison->curves_size(), static_cast<double>(comparison->ByteSizeLong()) / 1e6);
+  std::printf("%-5s grid %3u%s %8.1f ms, %8.1f ms of CPU  (%d curves, %.2f MB answer)\n", what, grid, runs ? " + runs" : "       ",
+              took.count(), cpu, comparison->curves_size(), static_cast<double>(comparison->ByteSizeLong()) / 1e6);
 }
 
 void Run(Flags flags) {
