@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/check.h"
+
 namespace polymoe {
 
 std::vector<uint64_t> GridMilestones(uint64_t target, uint32_t grid, uint64_t step_tokens) {
+  POLYMOE_CHECK(step_tokens > 0, "steps of a complete job have tokens");
   std::vector<uint64_t> milestones;
   for (uint32_t k = 1; k <= grid; ++k) {
     // Rounded up twice. Not target * k / grid, which may not fit.

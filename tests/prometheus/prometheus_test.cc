@@ -56,6 +56,8 @@ v1::Job Job(const std::string& id, v1::JobState state, uint64_t tokens) {
   job.mutable_file()->mutable_metadata()->set_name(id);
   v1::JobSpec& spec = *job.mutable_file()->mutable_spec();
   spec.mutable_model()->mutable_activation()->set_kind(v1::ACTIVATION_KIND_POLYNORM);
+  spec.mutable_data()->set_sequence_length(32);
+  spec.mutable_train()->set_global_batch(kTokensPerStep / 32);
   spec.mutable_train()->set_tokens(kSteps * kTokensPerStep);
   spec.mutable_train()->set_seed(7);
   spec.mutable_resources()->set_ranks(1);

@@ -136,8 +136,7 @@ TEST(Verdicts, NoiseWinsAtMostOnceInTwenty) {
   constexpr int kTrials = 4000;
   const double three_errors = 3 * std::sqrt(0.05 * 0.95 / kTrials);
   EXPECT_LE(ShareOfWins(kTrials, 3, 0, true), 0.05 + three_errors);
-  EXPECT_GT(ShareOfWins(kTrials, 3, 0, false), 0.05 + three_errors)
-      << "without the adjustment it does; else this shows nothing";
+  EXPECT_GT(ShareOfWins(kTrials, 3, 0, false), 0.05 + three_errors) << "without the adjustment it does; else this shows nothing";
 }
 
 TEST(Verdicts, ARealDifferenceIsSeen) {
