@@ -62,8 +62,8 @@ std::string HowItWasCompared(const Report& report) {
       "\"no difference seen\", and fewer than two pairs are \"too few seeds\". That no difference was seen does not show that "
       "there is none. ",
       Matched(report.ablation.file().spec().match()),
-      "val_loss is the mean over the validation sets, in nats a token; the loss at a milestone is the mean of the steps since the "
-      "one before. "
+      "val_loss is the mean over the validation sets, in nats a token; the loss at a milestone is the mean over the last "
+      "hundredth of the tokens. "
       "Speed-up is the baseline's tokens divided by those at which the arm's mean curve first reaches the baseline's final loss.");
 }
 
