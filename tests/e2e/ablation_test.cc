@@ -49,7 +49,7 @@ class AblationTest : public ::testing::Test {
 
   json Get(const std::string& id) {
     const Output output = cluster_.Polyctl({"ablation", "get", id, "-o", "json"});
-    EXPECT_EQ(output.exit_code, 0) << output.err;
+    EXPECT_EQ(output.exit_code, 0) << output.err << cluster_.LogTail("server");
     return json::parse(output.out);
   }
 
