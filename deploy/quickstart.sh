@@ -5,7 +5,7 @@
 #   deploy/quickstart.sh [--study NAME] [--tokens N] [--seeds LIST] [--precision P] [--dir DIR] [--skip-install] [--keep]
 #
 #   --study NAME    a file of deploy/studies without its ending (default activations)
-#   --tokens N      training tokens a run (default 500k; more tokens, longer and clearer)
+#   --tokens N      training tokens a run, 100k or more (default 500k; more tokens, longer and clearer)
 #   --seeds LIST    runs of each arm (default 1,2,3)
 #   --precision P   fp32, or bf16 on a CPU with AVX512_BF16 (default fp32)
 #   --dir DIR       where text, datasets, the cluster and the report go (default build/quickstart)
