@@ -75,18 +75,19 @@ absl::StatusOr<v1::JobFile> ReadJobFile(const FileSource& source, const Console&
 }
 
 absl::StatusOr<v1::AblationFile> ReadAblationFile(const FileSource& source, const std::string& base, const Console& console) {
-  v1::JobSpec before;
+  v1::JobFile job;
   if (!base.empty()) {
-    POLYMOE_ASSIGN_OR_RETURN(const v1::JobFile job, ReadJobFile({.file = base}, console));
-    before = job.spec();
-    before.mutable_train()->clear_seed();
+    POLYMOE_ASSIGN_OR_RETURN(job, ReadJobFile({.file = base}, console));
+    job.mutable_spec()->mutable_train()->clear_seed();
   }
   return Read<v1::AblationFile>(source, console, "Job", "use `polyctl submit`, or give it as --base of an ablation",
                                 [&](v1::AblationFile* file, const SourceMap& places) {
                                   v1::AblationSpec& spec = *file->mutable_spec();
-                                  if (spec.budget().has_tokens()) before.mutable_train()->clear_tokens();
-                                  before.MergeFrom(spec.base());
-                                  if (!base.empty()) *spec.mutable_base() = before;
+                                  if (!base.empty()) {
+                                    if (spec.budget().has_tokens()) job.mutable_spec()->mutable_train()->clear_tokens();
+                                    job.mutable_spec()->MergeFrom(spec.base());
+                                    *spec.mutable_base() = job.spec();
+                                  }
                                   return CompleteAblationFile(file, places);
                                 });
 }

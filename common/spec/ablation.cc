@@ -206,53 +206,8 @@ void FillIn(v1::AblationFile* file) {
     spec.mutable_stop()->set_hopeless_after_tokens(spec.budget().tokens() / 2);
 }
 
-}  // namespace
-
-absl::StatusOr<v1::AblationFile> ParseAblationFile(const std::string& text, const std::string& file) {
-  v1::AblationFile ablation;
-  SourceMap places;
-  POLYMOE_RETURN_IF_ERROR(YamlToMessage(text, file, &ablation, &places));
-  POLYMOE_RETURN_IF_ERROR(CompleteAblationFile(&ablation, places));
-  return ablation;
-}
-
-absl::Status CompleteAblationFile(v1::AblationFile* file, const SourceMap& places) {
-  POLYMOE_RETURN_IF_ERROR(CheckGiven(file->spec(), places));
-  if (file->has_spec() && file->spec().has_base()) FillIn(file);
-  POLYMOE_RETURN_IF_ERROR(CheckRules(*file, places, "spec.base"));
-  POLYMOE_RETURN_IF_ERROR(CheckHead(file->api_version(), file->kind(), "Ablation", file->metadata().name(), places));
-  v1::AblationSpec& spec = *file->mutable_spec();
-  POLYMOE_RETURN_IF_ERROR(CheckSeeds(spec, places));
-  if (spec.baseline().empty()) {
-    POLYMOE_ASSIGN_OR_RETURN(const std::vector<Draft> drafts, DraftArms(spec, places));
-    spec.set_baseline(drafts[0].name);
-  }
-  POLYMOE_ASSIGN_OR_RETURN(const std::vector<PlannedArm> arms, PlanArms(*file, places));
-  for (const PlannedArm& arm : arms) POLYMOE_RETURN_IF_ERROR(CheckArm(spec, arm, places));
-  return PlanRuns(*file, places).status();
-}
-
-absl::StatusOr<std::vector<PlannedArm>> PlanArms(const v1::AblationFile& file, const SourceMap& places) {
-  const v1::AblationSpec& spec = file.spec();
-  POLYMOE_ASSIGN_OR_RETURN(const std::vector<Draft> drafts, DraftArms(spec, places));
-  POLYMOE_RETURN_IF_ERROR(CheckDrafts(spec, drafts, places));
-  POLYMOE_RETURN_IF_ERROR(CheckBaseOfMatch(spec, places));
-  std::vector<PlannedArm> arms;
-  double target = 0;
-  for (const Draft& draft : drafts) {
-    POLYMOE_ASSIGN_OR_RETURN(v1::JobSpec arm, SpecOf(file, draft, places));
-    if (draft.name == spec.baseline()) target = CountOf(arm, spec.match());
-    arms.push_back({draft.name, std::move(arm)});
-  }
-  if (spec.match() == v1::MATCH_TARGET_NONE) return arms;
-  for (PlannedArm& arm : arms) {
-    if (arm.name != spec.baseline()) MatchWidth(&arm.spec, spec.match(), target);
-  }
-  return arms;
-}
-
-absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const v1::AblationFile& file, const SourceMap& places) {
-  POLYMOE_ASSIGN_OR_RETURN(const std::vector<PlannedArm> arms, PlanArms(file, places));
+absl::StatusOr<std::vector<PlannedRun>> RunsOf(const v1::AblationFile& file, const std::vector<PlannedArm>& arms,
+                                               const SourceMap& places) {
   const v1::AblationSpec& spec = file.spec();
   if (arms.size() * spec.seeds_size() > kMostRuns) {
     return places.Error("spec.seeds", absl::StrCat(arms.size(), " arms with ", spec.seeds_size(), " seeds are more than ",
@@ -281,6 +236,63 @@ absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const v1::AblationFile& file, c
     }
   }
   return runs;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::AblationFile> ParseAblationFile(const std::string& text, const std::string& file) {
+  v1::AblationFile ablation;
+  SourceMap places;
+  POLYMOE_RETURN_IF_ERROR(YamlToMessage(text, file, &ablation, &places));
+  POLYMOE_RETURN_IF_ERROR(CompleteAblationFile(&ablation, places));
+  return ablation;
+}
+
+absl::Status CompleteAblationFile(v1::AblationFile* file, const SourceMap& places) {
+  POLYMOE_RETURN_IF_ERROR(CheckGiven(file->spec(), places));
+  if (file->has_spec() && file->spec().has_base()) FillIn(file);
+  POLYMOE_RETURN_IF_ERROR(CheckRules(*file, places, "spec.base"));
+  POLYMOE_RETURN_IF_ERROR(CheckHead(file->api_version(), file->kind(), "Ablation", file->metadata().name(), places));
+  v1::AblationSpec& spec = *file->mutable_spec();
+  POLYMOE_RETURN_IF_ERROR(CheckSeeds(spec, places));
+  if (spec.baseline().empty()) {
+    POLYMOE_ASSIGN_OR_RETURN(const std::vector<Draft> drafts, DraftArms(spec, places));
+    spec.set_baseline(drafts[0].name);
+  }
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<PlannedArm> arms, PlanArms(*file, places));
+  for (const PlannedArm& arm : arms) POLYMOE_RETURN_IF_ERROR(CheckArm(spec, arm, places));
+  return RunsOf(*file, arms, places).status();
+}
+
+absl::StatusOr<std::vector<PlannedArm>> PlanArms(const v1::AblationFile& file, const SourceMap& places) {
+  const v1::AblationSpec& spec = file.spec();
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<Draft> drafts, DraftArms(spec, places));
+  POLYMOE_RETURN_IF_ERROR(CheckDrafts(spec, drafts, places));
+  POLYMOE_RETURN_IF_ERROR(CheckBaseOfMatch(spec, places));
+  std::vector<PlannedArm> arms;
+  double target = 0;
+  for (const Draft& draft : drafts) {
+    POLYMOE_ASSIGN_OR_RETURN(v1::JobSpec arm, SpecOf(file, draft, places));
+    if (draft.name == spec.baseline()) target = CountOf(arm, spec.match());
+    arms.push_back({draft.name, std::move(arm)});
+  }
+  if (spec.match() == v1::MATCH_TARGET_NONE) return arms;
+  for (PlannedArm& arm : arms) {
+    if (arm.name != spec.baseline()) MatchWidth(&arm.spec, spec.match(), target);
+  }
+  return arms;
+}
+
+std::vector<std::string> DecidingSets(const v1::AblationSpec& spec) {
+  std::vector<std::string> sets(spec.compare().sets().begin(), spec.compare().sets().end());
+  if (!sets.empty()) return sets;
+  for (const v1::ValidationSet& set : spec.base().validation().sets()) sets.push_back(set.name());
+  return sets;
+}
+
+absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const v1::AblationFile& file, const SourceMap& places) {
+  POLYMOE_ASSIGN_OR_RETURN(const std::vector<PlannedArm> arms, PlanArms(file, places));
+  return RunsOf(file, arms, places);
 }
 
 }  // namespace polymoe

@@ -41,6 +41,9 @@ struct PlannedRun {
   v1::JobFile job;  // complete; named ABLATION-ARM-sSEED, with the ablation's labels and ablation=, arm=, seed=
 };
 
+// The validation sets whose mean loss decides: those of spec.compare, else all of the base.
+std::vector<std::string> DecidingSets(const v1::AblationSpec& spec);
+
 // Seed by seed, in each seed the arms in their order.
 absl::StatusOr<std::vector<PlannedRun>> PlanRuns(const v1::AblationFile& file, const SourceMap& places = {});
 

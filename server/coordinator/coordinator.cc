@@ -6,7 +6,6 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/clock.h"
@@ -14,22 +13,13 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "server/metrics/fleet_metrics.h"
+#include "server/metrics/job_labels.h"
 
 namespace polymoe {
 namespace {
 
 constexpr size_t kMaxQueued = 100'000;
 constexpr auto kIdleTick = std::chrono::milliseconds(100);
-
-// ENUM_PREFIX_VALUE -> "value".
-std::string Lower(const std::string& name, size_t prefix) {
-  return absl::AsciiStrToLower(name.substr(prefix));
-}
-
-// Since when a pending job has waited: for its first attempt, or since its last one ended.
-int64_t WaitingSince(const v1::Job& job) {
-  return job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
-}
 
 // A JobRow or an AblationRow, and what it holds.
 template <class Message, class Row>
@@ -281,7 +271,7 @@ void Coordinator::Publish(Effects& effects) {
     const auto known = view->jobs.find(id);
     if (known == view->jobs.end() || known->second->state() != job->state()) {
       LogInfo("job changed", {{"job", id},
-                              {"state", Lower(v1::JobState_Name(job->state()), sizeof("JOB_STATE_") - 1)},
+                              {"state", StateLabel(job->state())},
                               {"attempt", absl::StrCat(job->attempts_size())},
                               {"message", job->message()}});
     }
@@ -292,8 +282,7 @@ void Coordinator::Publish(Effects& effects) {
     auto ablation = std::make_shared<const v1::Ablation>(cluster_.ablations().at(id));
     const auto known = view->ablations.find(id);
     if (known == view->ablations.end() || known->second->state() != ablation->state()) {
-      LogInfo("ablation changed",
-              {{"ablation", id}, {"state", Lower(v1::AblationState_Name(ablation->state()), sizeof("ABLATION_STATE_") - 1)}});
+      LogInfo("ablation changed", {{"ablation", id}, {"state", StateLabel(ablation->state())}});
     }
     view->ablations[id] = ablation;
     committed.ablations.push_back(std::move(ablation));
@@ -322,7 +311,7 @@ void Coordinator::Publish(Effects& effects) {
   }
   ReportFleet(*view);
   for (const v1::EndReason reason : effects.attempt_ends) {
-    metrics_.CountAttemptEnd(Lower(v1::EndReason_Name(reason), sizeof("END_REASON_") - 1));
+    metrics_.CountAttemptEnd(EnumLabel(v1::EndReason_Name(reason), "END_REASON_"));
   }
   committed.view = view;
   std::vector<std::shared_ptr<CommitListener>> listeners;
@@ -342,10 +331,10 @@ void Coordinator::Publish(Effects& effects) {
 void Coordinator::ReportFleet(const View& view) {
   FleetMetrics::Fleet fleet{.workers = {{"connected", 0}, {"disconnected", 0}, {"draining", 0}}};
   for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
-    fleet.jobs[Lower(v1::JobState_Name(static_cast<v1::JobState>(s)), sizeof("JOB_STATE_") - 1)] = 0;
+    fleet.jobs[StateLabel(static_cast<v1::JobState>(s))] = 0;
   }
   for (const auto& [id, job] : view.jobs) {
-    ++fleet.jobs[Lower(v1::JobState_Name(job->state()), sizeof("JOB_STATE_") - 1)];
+    ++fleet.jobs[StateLabel(job->state())];
     if (job->state() != v1::JOB_STATE_PENDING || job->held()) continue;
     const int64_t since = WaitingSince(*job);
     if (fleet.oldest_waiting_ms == 0 || since < fleet.oldest_waiting_ms) fleet.oldest_waiting_ms = since;

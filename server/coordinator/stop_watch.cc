@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/log.h"
+#include "common/spec/ablation.h"
 #include "common/status.h"
 #include "server/coordinator/coordinator.h"
 #include "server/curves/job_points.h"
@@ -32,17 +33,9 @@ int StartedAttempts(const v1::Job& job) {
   return started;
 }
 
-// The sets that decide, as names of metrics.
-std::vector<std::string> SetsOf(const v1::Ablation& ablation, const v1::Job& job) {
-  std::vector<std::string> names;
-  for (const std::string& set : ablation.file().spec().compare().sets()) names.push_back("val_loss/" + set);
-  if (!names.empty()) return names;
-  for (const v1::ValidationSet& set : job.file().spec().validation().sets()) names.push_back("val_loss/" + set.name());
-  return names;
-}
-
 absl::StatusOr<std::map<uint64_t, double>> ReadValidations(Store& store, const v1::Ablation& ablation, const v1::Job& job) {
-  const std::vector<std::string> names = SetsOf(ablation, job);
+  std::vector<std::string> names = DecidingSets(ablation.file().spec());
+  for (std::string& name : names) name = "val_loss/" + name;
   POLYMOE_ASSIGN_OR_RETURN(SeriesByName series, ReadJobPoints(store, job, names));
   std::vector<std::vector<Point>> sets;
   for (const std::string& name : names) sets.push_back(std::move(series[name]));

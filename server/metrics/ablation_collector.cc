@@ -15,18 +15,6 @@ namespace {
 
 using Labels = std::vector<prometheus::ClientMetric::Label>;
 
-std::vector<const v1::Ablation*> Shown(const View& view, size_t ended_kept) {
-  std::vector<const v1::Ablation*> shown, ended;
-  for (const auto& [id, ablation] : view.ablations) {
-    (ablation->state() >= v1::ABLATION_STATE_SUCCEEDED ? ended : shown).push_back(ablation.get());
-  }
-  std::stable_sort(ended.begin(), ended.end(),
-                   [](const v1::Ablation* a, const v1::Ablation* b) { return a->finished_ms() > b->finished_ms(); });
-  ended.resize(std::min(ended.size(), ended_kept));
-  shown.insert(shown.end(), ended.begin(), ended.end());
-  return shown;
-}
-
 std::map<v1::JobState, int> RunsByState(const v1::Ablation& ablation, const View& view) {
   std::map<v1::JobState, int> runs;
   for (const v1::AblationRun& run : ablation.runs()) {
@@ -60,11 +48,13 @@ std::vector<prometheus::MetricFamily> AblationCollector::FamiliesOf(const View& 
   prometheus::MetricFamily runs = Gauge("polymoe_ablation_runs", "Runs of the ablation by state.");
   prometheus::MetricFamily progress = Gauge(
       "polymoe_ablation_progress_ratio", "Tokens that the runs have trained over those they are to train; 1 when all have ended.");
-  for (const v1::Ablation* ablation : Shown(view, ended_kept_)) {
+  std::vector<const v1::Ablation*> ablations;
+  for (const auto& [id, ablation] : view.ablations) ablations.push_back(ablation.get());
+  for (const v1::Ablation* ablation : LastEnded(std::move(ablations), ended_kept_)) {
     const std::string& id = ablation->id();
     Add(info, {{"ablation", id}, {"name", ablation->file().metadata().name()}}, 1);
     for (int s = v1::ABLATION_STATE_ACTIVE; s <= v1::ABLATION_STATE_CANCELLED; ++s) {
-      const std::string label = EnumLabel(v1::AblationState_Name(static_cast<v1::AblationState>(s)), "ABLATION_STATE_");
+      const std::string label = StateLabel(static_cast<v1::AblationState>(s));
       Add(state, {{"ablation", id}, {"state", label}}, ablation->state() == s ? 1 : 0);
     }
     std::map<v1::JobState, int> by_state = RunsByState(*ablation, view);

@@ -18,18 +18,6 @@ namespace {
 
 using Labels = std::vector<prometheus::ClientMetric::Label>;
 
-std::vector<const v1::Job*> Shown(const View& view, size_t ended_kept) {
-  std::vector<const v1::Job*> jobs, ended;
-  for (const auto& [id, job] : view.jobs) {
-    if (job->progress().tokens() > 0) (IsFinal(job->state()) ? ended : jobs).push_back(job.get());
-  }
-  std::stable_sort(ended.begin(), ended.end(),
-                   [](const v1::Job* a, const v1::Job* b) { return a->finished_ms() > b->finished_ms(); });
-  ended.resize(std::min(ended.size(), ended_kept));
-  jobs.insert(jobs.end(), ended.begin(), ended.end());
-  return jobs;
-}
-
 void AddCurve(const Labels& labels, const std::vector<uint64_t>& milestones, const std::vector<double>& values,
               prometheus::MetricFamily& family) {
   for (size_t i = 0; i < values.size(); ++i) {
@@ -52,7 +40,11 @@ std::vector<prometheus::MetricFamily> CurveCollector::FamiliesOf(const View& vie
                                 {}};
   prometheus::MetricFamily bpb{
       "polymoe_curve_bpb", "The same in bits per byte of validation text.", prometheus::MetricType::Gauge, {}};
-  for (const v1::Job* job : Shown(view, ended_runs_kept_)) {
+  std::vector<const v1::Job*> jobs;
+  for (const auto& [id, job] : view.jobs) {
+    if (job->progress().tokens() > 0) jobs.push_back(job.get());
+  }
+  for (const v1::Job* job : LastEnded(std::move(jobs), ended_runs_kept_)) {
     const absl::StatusOr<std::shared_ptr<const JobCurves>> read = curves_(*job);
     if (!read.ok()) {
       LogWarning("curves left out of /metrics", {{"job", job->id()}, {"error", std::string(read.status().message())}});

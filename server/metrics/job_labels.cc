@@ -13,6 +13,10 @@ std::string StateLabel(v1::JobState state) {
   return EnumLabel(v1::JobState_Name(state), "JOB_STATE_");
 }
 
+std::string StateLabel(v1::AblationState state) {
+  return EnumLabel(v1::AblationState_Name(state), "ABLATION_STATE_");
+}
+
 std::string ActivationLabel(const v1::Job& job) {
   return EnumLabel(v1::ActivationKind_Name(job.file().spec().model().activation().kind()), "ACTIVATION_KIND_");
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/string_view.h"
 
+#include "polymoe/v1/ablation.pb.h"
 #include "polymoe/v1/job.pb.h"
 
 namespace polymoe {
@@ -13,8 +14,9 @@ namespace polymoe {
 // The name of an enum's value without its prefix: ("JOB_STATE_PENDING", "JOB_STATE_") -> "pending".
 std::string EnumLabel(absl::string_view name, absl::string_view prefix);
 
-// "pending", ...
+// "pending", "active", ...
 std::string StateLabel(v1::JobState state);
+std::string StateLabel(v1::AblationState state);
 // "polynorm", ...
 std::string ActivationLabel(const v1::Job& job);
 

@@ -6,14 +6,26 @@
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
 
+#include "server/state/cluster.h"
 #include "server/state/view.h"
 
 namespace polymoe {
+
+// Those that have not ended, then the `ended_kept` that ended last, newest first.
+template <class T>
+std::vector<const T*> LastEnded(std::vector<const T*> all, size_t ended_kept) {
+  const auto ended = std::stable_partition(all.begin(), all.end(), [](const T* one) { return !IsFinal(one->state()); });
+  std::stable_sort(ended, all.end(), [](const T* a, const T* b) { return a->finished_ms() > b->finished_ms(); });
+  all.resize(std::min(all.size(), static_cast<size_t>(ended - all.begin()) + ended_kept));
+  return all;
+}
 
 class ViewCollector : public prometheus::Collectable, public CommitListener {
  public:

@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "common/spec/ablation.h"
 #include "common/spec/model_shape.h"
 #include "common/spec/scalar.h"
 #include "common/spec/spec_diff.h"
@@ -89,12 +89,8 @@ absl::StatusOr<Study> ReadStudy(CurveBook& book, const View& view, const v1::Com
   }
   if (study.arms.empty()) return absl::FailedPreconditionError("the ablation has no runs");
   const v1::AblationSpec& spec = study.ablation->file().spec();
-  study.baseline = spec.baseline().empty() ? study.arms[0] : spec.baseline();
-  study.sets.assign(spec.compare().sets().begin(), spec.compare().sets().end());
-  // Those of the base: equal in all arms, or their losses could not be compared.
-  if (study.sets.empty()) {
-    for (const v1::ValidationSet& set : spec.base().validation().sets()) study.sets.push_back(set.name());
-  }
+  study.baseline = spec.baseline();
+  study.sets = DecidingSets(spec);
   LayGrid(grid, study);
   return study;
 }

@@ -205,8 +205,7 @@ SchedulerInput Cluster::SchedulerView() const {
   SchedulerInput input;
   for (const auto& [id, job] : jobs_) {
     if (job.state() != v1::JOB_STATE_PENDING || job.held()) continue;
-    const int64_t since = job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
-    input.jobs.push_back({id, RankChoices(job.file().spec()), since, job.waiting().until_ms()});
+    input.jobs.push_back({id, RankChoices(job.file().spec()), WaitingSince(job), job.waiting().until_ms()});
   }
   // Runs of an ablation are of the same time and come in their order.
   const auto age = [&](const WaitingJob& waiting) {

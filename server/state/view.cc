@@ -29,6 +29,10 @@ absl::Status NoSuchAblation(const std::string& id_or_name) {
   return absl::NotFoundError(absl::StrCat("there is no ablation '", id_or_name, "'; `polyctl ablation ls` lists them"));
 }
 
+int64_t WaitingSince(const v1::Job& job) {
+  return job.attempts().empty() ? job.created_ms() : job.attempts().rbegin()->ended_ms();
+}
+
 absl::StatusOr<std::shared_ptr<const v1::Job>> View::Find(const std::string& id_or_name) const {
   std::shared_ptr<const v1::Job> job = FindIn(jobs, id_or_name);
   if (job == nullptr) return NoSuchJob(id_or_name);

@@ -20,6 +20,9 @@ namespace polymoe {
 absl::Status NoSuchJob(const std::string& id_or_name);  // NOT_FOUND
 absl::Status NoSuchAblation(const std::string& id_or_name);
 
+// Since when a pending job has waited: for its first attempt, or since its last one ended. Unix milliseconds.
+int64_t WaitingSince(const v1::Job& job);
+
 struct View {
   std::map<std::string, std::shared_ptr<const v1::Job>> jobs;  // by id
   std::map<std::string, std::shared_ptr<const v1::Ablation>> ablations;

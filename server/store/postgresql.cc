@@ -7,32 +7,17 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 
+#include "common/utf8.h"
 #include "server/store/dialect.h"
 #include "server/store/store.h"
 
 namespace polymoe {
 namespace {
 
-constexpr int64_t kLockKey = 0x706f6c796d6f65;   // "polymoe"
-constexpr char kReplacement[] = "\xEF\xBF\xBD";  // U+FFFD
-
-// Length of the UTF-8 character that `text` starts with; 0 when there is none that PostgreSQL holds.
-size_t CharacterAt(absl::string_view text) {
-  const auto byte = [&](size_t i) -> uint32_t { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
-  const uint32_t first = byte(0);
-  if (first < 0x80) return first == 0 ? 0 : 1;
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  uint32_t code = first & (0x7F >> length);
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3F);
-  }
-  constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool is_surrogate = code >= 0xD800 && code < 0xE000;
-  return first < 0xC0 || first >= 0xF8 || code < kSmallest[length] || code > 0x10FFFF || is_surrogate ? 0 : length;
-}
+constexpr int64_t kLockKey = 0x706f6c796d6f65;  // "polymoe"
 
 // Adds a parameter that the URL does not have.
 std::string WithDefault(const std::string& url, const std::string& key, const std::string& value) {
@@ -74,18 +59,7 @@ class Postgresql final : public Dialect {
 
   // PostgreSQL holds valid UTF-8 without NUL.
   std::string Fit(std::string text) const override {
-    size_t good = 0;
-    while (good < text.size() && CharacterAt(absl::string_view(text).substr(good)) > 0) {
-      good += CharacterAt(absl::string_view(text).substr(good));
-    }
-    if (good == text.size()) return text;
-    std::string fit = text.substr(0, good);
-    for (size_t at = good; at < text.size();) {
-      const size_t length = CharacterAt(absl::string_view(text).substr(at));
-      absl::StrAppend(&fit, length > 0 ? absl::string_view(text).substr(at, length) : kReplacement);
-      at += length > 0 ? length : 1;
-    }
-    return fit;
+    return absl::StrReplaceAll(ToUtf8(text), {{absl::string_view("\0", 1), "\xEF\xBF\xBD"}});
   }
 
   // The views read the documents with jsonb, which refuses the escape of a NUL.

@@ -24,10 +24,6 @@ class LineSplitter {
   std::string pending_;
 };
 
-// The same text with every byte that is not part of valid UTF-8 replaced by U+FFFD. Protobuf strings must be UTF-8; trainers print
-// what they like.
-std::string ToUtf8(absl::string_view bytes);
-
 }  // namespace polymoe
 
 #endif  // POLYMOE_WORKER_DAEMON_LINE_SPLITTER_H_

@@ -24,6 +24,7 @@
 #include "common/log.h"
 #include "common/process.h"
 #include "common/status.h"
+#include "common/utf8.h"
 
 namespace polymoe {
 namespace {

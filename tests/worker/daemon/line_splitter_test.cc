@@ -10,6 +10,8 @@
 #include "rapidcheck.h"
 #include "rapidcheck/gtest.h"
 
+#include "common/utf8.h"
+
 namespace polymoe {
 namespace {
 
@@ -66,18 +68,6 @@ RC_GTEST_PROP(LineSplitterProperty, PiecesDoNotMatter, ()) {
   }
   for (const std::string& line : splitter.Finish()) lines.push_back(line);
   RC_ASSERT(lines == Split(whole));
-}
-
-TEST(ToUtf8, KeepsTextAndReplacesTheRest) {
-  EXPECT_EQ(ToUtf8("gr\u00fcn \u20ac \U0001F600"), "gr\u00fcn \u20ac \U0001F600");
-  EXPECT_EQ(ToUtf8("a\xff"
-                   "b"),
-            "a\ufffdb");
-  EXPECT_EQ(ToUtf8("\xe2\x82"), "\ufffd\ufffd");  // cut off
-  EXPECT_EQ(ToUtf8("\xc0\x80"), "\ufffd\ufffd");  // overlong
-  EXPECT_EQ(ToUtf8("\xe0\x80\x80"), "\ufffd\ufffd\ufffd");
-  EXPECT_EQ(ToUtf8("\xed\xa0\x80"), "\ufffd\ufffd\ufffd");  // surrogate
-  EXPECT_EQ(ToUtf8("\xf4\x90\x80\x80"), "\ufffd\ufffd\ufffd\ufffd");
 }
 
 }  // namespace
