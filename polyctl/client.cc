@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 
 #include "polymoe/v1/job.grpc.pb.h"
@@ -28,6 +29,12 @@ constexpr absl::Duration kStreamLife = absl::Minutes(5);
 
 bool MayPass(grpc::StatusCode code) {
   return code == grpc::StatusCode::UNAVAILABLE || code == grpc::StatusCode::RESOURCE_EXHAUSTED;
+}
+
+// gRPC names what failed after all that it failed in: "failed to connect to all addresses; ...: Connection refused".
+absl::string_view Reason(absl::string_view message) {
+  const size_t colon = message.rfind(": ");
+  return colon == absl::string_view::npos ? message : message.substr(colon + 2);
 }
 
 }  // namespace
@@ -52,8 +59,8 @@ absl::Status Client::Explain(const grpc::Status& status) const {
     case grpc::StatusCode::UNAVAILABLE:
       // Ready: it was the coordinator itself that said so.
       if (channel_->GetState(false) == GRPC_CHANNEL_READY) return absl::UnavailableError(message);
-      return absl::UnavailableError(
-          absl::StrCat("no coordinator at ", server_, "; start one with `polyctl local up` or set POLYMOE_SERVER"));
+      return absl::UnavailableError(absl::StrCat("no coordinator at ", server_, " (", Reason(message),
+                                                 "); start one with `polyctl local up` or set POLYMOE_SERVER"));
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return absl::UnavailableError(message);  // overloaded: passes, unlike a full disk of ours
     case grpc::StatusCode::DEADLINE_EXCEEDED:

@@ -82,7 +82,8 @@ TEST_F(RanksTest, LogsOfAllRanks) {
   EXPECT_TRUE(cluster_.WaitForState(job, "SUCCEEDED")) << cluster_.LogTail("server");
 }
 
-// A forwarder that stops passing anything on: neither side's kernel notices.
+// A forwarder that stops passing anything on: neither side's kernel notices. It takes no new connection either: a worker that came back
+// by one would have its old session replaced, not lost.
 TEST_F(RanksTest, BothSidesNoticeAConnectionThatIsDeadWithoutAnEnd) {
   const std::string port = cluster_.server_address().substr(sizeof("127.0.0.1"));
   const auto forwarder =
@@ -95,6 +96,7 @@ TEST_F(RanksTest, BothSidesNoticeAConnectionThatIsDeadWithoutAnEnd) {
                      absl::Seconds(50));  // of a minute's lease
   };
   ASSERT_TRUE(logs("w1", "registered with the coordinator"));
+  ASSERT_EQ(kill(*forwarder, SIGSTOP), 0);
   const std::string carriers = *ReadFile(absl::StrCat("/proc/", *forwarder, "/task/", *forwarder, "/children"));
   for (const auto pid : absl::StrSplit(carriers, ' ', absl::SkipWhitespace()))
     ASSERT_EQ(kill(std::stoi(std::string(pid)), SIGSTOP), 0);
