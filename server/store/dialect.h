@@ -21,9 +21,11 @@ class Dialect {
 
   virtual size_t rows_at_once() const = 0;  // of an INSERT
 
-  // Opens both sessions so that a commit on `writer` is durable when it returns, and takes the store for this process until the dialect
-  // and the sessions go: FAILED_PRECONDITION when another one has it. May throw what SOCI throws.
-  virtual absl::Status Open(soci::session& writer, soci::session& reader) = 0;
+  // Opens the session that writes, so that a commit on it is durable when it returns, and takes the store for this process until the
+  // dialect and the session go: FAILED_PRECONDITION when another one has it. May throw what SOCI throws.
+  virtual absl::Status OpenWriter(soci::session& session) = 0;
+  // Opens one that reads, at any time. Throws what SOCI throws.
+  virtual void OpenReader(soci::session& session) = 0;
 
   virtual absl::StatusCode CodeOf(const std::exception& error) const = 0;
 

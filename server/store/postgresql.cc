@@ -33,22 +33,24 @@ class Postgresql final : public Dialect {
   bool is_postgresql() const override { return true; }
   size_t rows_at_once() const override { return 256; }  // a statement is a round trip
 
-  absl::Status Open(soci::session& writer, soci::session& reader) override {
-    // A server that no longer answers must become a failed commit, not a wait for ever.
+  absl::Status OpenWriter(soci::session& session) override {
+    OpenReader(session);
+    if (absl::Status locked = Lock(session); !locked.ok()) return locked;
+    return MakeDurable(session);
+  }
+
+  void OpenReader(soci::session& session) override {
+    // A server that no longer answers must become an error, not a wait for ever.
     std::string url = WithDefault(url_, "connect_timeout", "10");
     url = WithDefault(url, "tcp_user_timeout", "20000");
     url = WithDefault(url, "application_name", "polymoe-server");
-    for (soci::session* session : {&writer, &reader}) {
-      session->open(soci::postgresql, url);
-      *session << "SET client_encoding = 'UTF8'";
-      *session << "SET client_min_messages = 'warning'";
-      // When this machine dies, the lock must not outlive it for hours.
-      *session << "SET tcp_keepalives_idle = 5";
-      *session << "SET tcp_keepalives_interval = 5";
-      *session << "SET tcp_keepalives_count = 3";
-    }
-    if (absl::Status locked = Lock(writer); !locked.ok()) return locked;
-    return MakeDurable(writer);
+    session.open(soci::postgresql, url);
+    session << "SET client_encoding = 'UTF8'";
+    session << "SET client_min_messages = 'warning'";
+    // When this machine dies, the lock must not outlive it for hours.
+    session << "SET tcp_keepalives_idle = 5";
+    session << "SET tcp_keepalives_interval = 5";
+    session << "SET tcp_keepalives_count = 3";
   }
 
   absl::StatusCode CodeOf(const std::exception& error) const override {

@@ -97,9 +97,11 @@ class SociStore final : public Store {
   absl::Status Open() {
     absl::Status opened;
     POLYMOE_RETURN_IF_ERROR(Guarded("open " + dialect_->name(), [&] {
-      opened = dialect_->Open(writer_, reader_);
+      opened = dialect_->OpenWriter(writer_);
       if (opened.ok()) opened = Migrate(*dialect_, writer_);
-      if (opened.ok()) LoadNames();
+      if (!opened.ok()) return;
+      LoadNames();
+      dialect_->OpenReader(reader_);
     }));
     return opened;
   }
@@ -133,15 +135,17 @@ class SociStore final : public Store {
     }
     std::map<std::string, std::vector<Point>> series;
     if (wanted.empty()) return series;
-    const std::lock_guard lock(read_mutex_);
-    POLYMOE_RETURN_IF_ERROR(Guarded("read points", [&] { ReadSeries(job, wanted, !names.empty(), series); }));
+    POLYMOE_RETURN_IF_ERROR(Read("read points", [&] {
+      series.clear();
+      ReadSeries(job, wanted, !names.empty(), series);
+    }));
     return series;
   }
 
   absl::StatusOr<std::vector<LogRow>> ReadLogs(const std::string& job, uint32_t attempt, uint32_t rank) override {
-    const std::lock_guard lock(read_mutex_);
     std::vector<LogRow> rows;
-    POLYMOE_RETURN_IF_ERROR(Guarded("read logs", [&] {
+    POLYMOE_RETURN_IF_ERROR(Read("read logs", [&] {
+      rows.clear();
       LogRow row{.job = job, .rank = rank};
       long long number = 0, time_ms = 0;
       int of_attempt = 0;
@@ -175,6 +179,18 @@ class SociStore final : public Store {
     }
   }
 
+  // One that fails is tried once more, on a new connection: the old one may be gone, and unlike the writer's nothing hangs on it.
+  template <class F>
+  absl::Status Read(const std::string& doing, const F& f) {
+    const std::lock_guard lock(read_mutex_);
+    if (Guarded(doing, f).ok()) return absl::OkStatus();
+    return Guarded(doing, [&] {
+      reader_.close();
+      dialect_->OpenReader(reader_);
+      f();
+    });
+  }
+
   void LoadNames() {
     int id = 0;
     std::string name;
@@ -185,9 +201,9 @@ class SociStore final : public Store {
 
   template <class Row>
   absl::StatusOr<std::vector<Row>> LoadDocuments(const std::string& table) {
-    const std::lock_guard lock(read_mutex_);
     std::vector<Row> rows;
-    POLYMOE_RETURN_IF_ERROR(Guarded("load " + table, [&] {
+    POLYMOE_RETURN_IF_ERROR(Read("load " + table, [&] {
+      rows.clear();
       Row row;
       soci::statement select = (reader_.prepare << "SELECT id, request_id, json FROM " + table, soci::into(row.id),
                                 soci::into(row.request_id), soci::into(row.json));

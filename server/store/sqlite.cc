@@ -27,17 +27,17 @@ class Sqlite final : public Dialect {
   bool is_postgresql() const override { return false; }
   size_t rows_at_once() const override { return 1; }  // its parser's time grows with the square of the parameters
 
-  absl::Status Open(soci::session& writer, soci::session& reader) override {
+  absl::Status OpenWriter(soci::session& session) override {
     lock_fd_ = open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (lock_fd_ < 0) return ErrnoStatus(errno, "create", path_ + ".lock");
     if (flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) return StoreInUse(path_);
-    for (soci::session* session : {&writer, &reader}) {
-      session->open(soci::sqlite3, absl::StrCat("db=\"", path_, "\" timeout=10"));
-      *session << "PRAGMA journal_mode=WAL";
-      *session << "PRAGMA synchronous=FULL";
-    }
+    OpenReader(session);
+    session << "PRAGMA journal_mode=WAL";
+    session << "PRAGMA synchronous=FULL";
     return absl::OkStatus();
   }
+
+  void OpenReader(soci::session& session) override { session.open(soci::sqlite3, absl::StrCat("db=\"", path_, "\" timeout=10")); }
 
   absl::StatusCode CodeOf(const std::exception& error) const override {
     return absl::StrContains(error.what(), "disk is full") ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kUnavailable;

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <functional>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -175,6 +176,20 @@ TEST_F(PostgresDurabilityTest, ALostConnectionIsAFailedCommit) {
     EXPECT_FALSE(store->Commit(Batch(2)).ok());  // its lock went with the connection: another process may be writing
   }
   EXPECT_EQ(OpenStore(url).value()->LoadJobs()->size(), 1u);
+}
+
+TEST_F(PostgresDurabilityTest, ALostReaderComesBack) {
+  const std::string url = server_.NewDatabase();
+  const auto store = OpenStore(url).value();
+  ASSERT_TRUE(store->Commit(Batch(0)).ok());
+  // Of the two connections, that without the lock.
+  const std::string ended = server_.Query(url,
+                                          "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+                                          "'polymoe-server' AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')");
+  ASSERT_EQ(absl::StripAsciiWhitespace(ended), "t");
+  EXPECT_EQ(store->LoadJobs()->size(), 1u);
+  EXPECT_EQ(store->ReadLogs("job-0", 1, 0)->size(), 1u);
+  EXPECT_TRUE(store->Commit(Batch(1)).ok()) << "the writer lost nothing";
 }
 
 TEST(PostgresWithoutFsync, IsRefused) {
