@@ -62,7 +62,7 @@ v1::Ablation MakeAblation(const Flags& flags, View& view) {
     v1::Attempt& attempt = *job->add_attempts();
     attempt.set_number(1);
     attempt.add_started_ranks(0);
-    job->mutable_progress()->set_tokens(flags.steps * kStepTokens);
+    job->mutable_progress()->set_tokens(uint64_t{kStepTokens} * flags.steps);
     v1::AblationRun& run = *ablation.add_runs();
     run.set_arm(plan.arm);
     run.set_seed(plan.seed);

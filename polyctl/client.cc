@@ -89,7 +89,7 @@ absl::Status Client::Insist(const std::function<grpc::Status(grpc::ClientContext
   const absl::Time give_up = absl::Now() + options_.patience;
   for (absl::Duration wait = absl::Milliseconds(200);; wait = std::min(wait * 2, absl::Seconds(2))) {
     grpc::StatusCode code;
-    const absl::Status status = Call([&](grpc::ClientContext* context) {
+    absl::Status status = Call([&](grpc::ClientContext* context) {
       grpc::Status result = call(context);
       code = result.error_code();
       return result;

@@ -7,6 +7,7 @@
 #include "polymoe/v1/ablation.grpc.pb.h"
 #include "polymoe/v1/metric.grpc.pb.h"
 
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "polyctl/client.h"
 #include "polyctl/render/ablation.h"

@@ -16,7 +16,7 @@ absl::Status SourceMap::Error(const std::string& path_there, absl::string_view w
   std::string path = path_there;
   for (const auto& [from, to] : renamed_) {
     if (path != from && !absl::StartsWith(path, from + ".") && !absl::StartsWith(path, from + "[")) continue;
-    path = to + path.substr(from.size());
+    path.replace(0, from.size(), to);
     break;
   }
   const std::string message = absl::StrCat(path, path.empty() ? "" : ": ", what, note_);

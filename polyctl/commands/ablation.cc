@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "common/ids.h"
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "polyctl/commands/ablation_watch.h"
 #include "polyctl/commands/commands.h"

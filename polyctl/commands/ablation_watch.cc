@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include <CLI/CLI.hpp>
 
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "polyctl/commands/common.h"
 #include "polyctl/live.h"

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"

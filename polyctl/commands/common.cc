@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include <CLI/CLI.hpp>
 
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "polyctl/render/format.h"
 

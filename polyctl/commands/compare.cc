@@ -183,7 +183,7 @@ absl::StatusOr<ExitCode> Run(Cli& cli, const Options& options) {
   const absl::StatusOr<v1::AblationComparison> comparison = client.CompareAblation(request);
   if (comparison.ok()) return PrintAblation(*comparison, options, cli.console);
   if (!IsNoAblation(comparison.status())) return comparison.status();
-  const absl::StatusOr<ExitCode> jobs = CompareJobs(client, options, cli.console);
+  absl::StatusOr<ExitCode> jobs = CompareJobs(client, options, cli.console);
   if (absl::IsNotFound(jobs.status()) && absl::IsNotFound(comparison.status())) {
     return absl::NotFoundError(absl::StrCat("there is no ablation and no job '", options.names[0], "'"));
   }

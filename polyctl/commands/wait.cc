@@ -4,6 +4,7 @@
 #include "absl/time/clock.h"
 #include <CLI/CLI.hpp>
 
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "polyctl/commands/commands.h"
 #include "polyctl/commands/common.h"

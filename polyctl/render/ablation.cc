@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 
 #include "common/spec/model_shape.h"
+#include "common/spec/names.h"
 #include "common/spec/spec_diff.h"
 #include "common/units.h"
 #include "polyctl/render/ablation_tables.h"
@@ -23,7 +24,6 @@ namespace polymoe::polyctl {
 namespace {
 
 constexpr Align kRight = Align::kRight;
-constexpr absl::string_view kStatePrefix = "ABLATION_STATE_";
 
 double Share(double part, double whole) {
   return whole > 0 ? std::min(1.0, part / whole) : 0;
@@ -158,14 +158,9 @@ std::string DeltaOf(const std::vector<v1::ConfigDifference>& differences, size_t
 
 }  // namespace
 
-std::string StateName(v1::AblationState state) {
-  const std::string& name = v1::AblationState_Name(state);
-  return name.empty() ? "unknown" : absl::AsciiStrToLower(absl::StripPrefix(name, kStatePrefix));
-}
-
 std::optional<v1::AblationState> ParseAblationState(absl::string_view name) {
   v1::AblationState state;
-  if (!v1::AblationState_Parse(absl::StrCat(kStatePrefix, absl::AsciiStrToUpper(name)), &state)) return std::nullopt;
+  if (!v1::AblationState_Parse(absl::StrCat("ABLATION_STATE_", absl::AsciiStrToUpper(name)), &state)) return std::nullopt;
   return state;
 }
 
@@ -184,10 +179,6 @@ Style StateStyle(v1::AblationState state) {
     default:
       return Style::kPlain;
   }
-}
-
-bool IsFinal(v1::AblationState state) {
-  return state == v1::ABLATION_STATE_SUCCEEDED || state == v1::ABLATION_STATE_FAILED || state == v1::ABLATION_STATE_CANCELLED;
 }
 
 std::string DryRunPage(const v1::AblationFile& file, const std::vector<DryArm>& arms, const TableOptions& options) {

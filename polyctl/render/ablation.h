@@ -17,10 +17,8 @@
 
 namespace polymoe::polyctl {
 
-std::string StateName(v1::AblationState state);
 std::optional<v1::AblationState> ParseAblationState(absl::string_view name);
 Style StateStyle(v1::AblationState state);
-bool IsFinal(v1::AblationState state);
 
 // The jobs of an ablation by id.
 using JobsById = std::map<std::string, v1::Job>;

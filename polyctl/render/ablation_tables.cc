@@ -173,12 +173,10 @@ Table DomainTable(const v1::AblationComparison& comparison) {
       const v1::ArmPoint* point = FinalPoint(curve);
       const v1::Verdict verdict = curve == nullptr ? v1::VERDICT_UNSPECIFIED : curve->verdict();
       const bool seen = verdict == v1::VERDICT_BETTER || verdict == v1::VERDICT_WORSE;
-      if (point == nullptr) {
+      if (point == nullptr || (verdict != v1::VERDICT_BASELINE && point->pairs() == 0)) {
         row.push_back("-");
       } else if (verdict == v1::VERDICT_BASELINE) {
         row.push_back(FormatLoss(point->mean()));
-      } else if (point->pairs() == 0) {
-        row.push_back("-");
       } else {
         row.push_back(
             {absl::StrCat(absl::StrFormat("%+.4f", point->difference()), seen ? " " : "", seen ? VerdictName(verdict) : ""),

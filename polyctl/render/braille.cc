@@ -25,7 +25,8 @@ char Letter(size_t line) {
 // The dots of all curves. A character shows the dots of every curve in it, in the colour of the last one drawn.
 class Canvas {
  public:
-  Canvas(int columns, int rows, bool utf8) : columns_(columns), rows_(rows), utf8_(utf8), cells_(columns * rows) {}
+  Canvas(int columns, int rows, bool utf8)
+      : columns_(columns), rows_(rows), utf8_(utf8), cells_(static_cast<size_t>(columns) * rows) {}
 
   int width() const { return columns_ * (utf8_ ? kDotsAcross : 1); }
   int height() const { return rows_ * (utf8_ ? kDotsDown : 1); }

@@ -130,7 +130,9 @@ std::vector<double> Ticks(Range range, int most) {
     }
   }
   std::vector<double> ticks;
-  for (double k = std::ceil(range.low / step); k <= std::floor(range.high / step); ++k) ticks.push_back(k * step);
+  const double first = std::ceil(range.low / step);
+  const int count = static_cast<int>(std::floor(range.high / step) - first) + 1;
+  for (int i = 0; i < count; ++i) ticks.push_back((first + i) * step);
   return ticks;
 }
 

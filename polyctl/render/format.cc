@@ -8,24 +8,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
 
+#include "common/spec/names.h"
 #include "common/units.h"
 
 namespace polymoe::polyctl {
 namespace {
 
-// JOB_STATE_RUNNING -> "running". A value that a newer server sends has no name here.
-std::string Rest(absl::string_view name, absl::string_view prefix) {
-  if (name.empty()) return "unknown";
-  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(name, prefix)), {{"_", " "}});
+std::string Words(absl::string_view name, absl::string_view prefix) {
+  return absl::StrReplaceAll(EnumName(name, prefix), {{"_", " "}});
 }
 
 }  // namespace
-
-std::string StateName(v1::JobState state) {
-  return Rest(v1::JobState_Name(state), "JOB_STATE_");
-}
 
 std::optional<v1::JobState> ParseState(absl::string_view name) {
   v1::JobState state;
@@ -51,20 +45,16 @@ Style StateStyle(v1::JobState state) {
   }
 }
 
-bool IsFinal(v1::JobState state) {
-  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_CANCELLED;
-}
-
 std::string ReasonName(v1::WaitReason reason) {
-  return Rest(v1::WaitReason_Name(reason), "WAIT_REASON_");
+  return Words(v1::WaitReason_Name(reason), "WAIT_REASON_");
 }
 
 std::string ReasonName(v1::EndReason reason) {
-  return Rest(v1::EndReason_Name(reason), "END_REASON_");
+  return Words(v1::EndReason_Name(reason), "END_REASON_");
 }
 
 std::string ActivationName(const v1::ActivationSpec& activation) {
-  std::string name = Rest(v1::ActivationKind_Name(activation.kind()), "ACTIVATION_KIND_");
+  std::string name = EnumName(v1::ActivationKind_Name(activation.kind()), "ACTIVATION_KIND_");
   if (absl::StartsWith(name, "poly")) absl::StrAppend(&name, "(", activation.order(), ")");
   return name;
 }

@@ -15,11 +15,9 @@
 
 namespace polymoe::polyctl {
 
-// "running", "pending", ...; the spelling that --state takes.
-std::string StateName(v1::JobState state);
+// What StateName says; also the spelling that --state takes.
 std::optional<v1::JobState> ParseState(absl::string_view name);
 Style StateStyle(v1::JobState state);
-bool IsFinal(v1::JobState state);
 
 // "slots busy", "worker lost", ...: the rest of the enum value's name.
 std::string ReasonName(v1::WaitReason reason);

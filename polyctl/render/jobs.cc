@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 
 #include "common/spec/model_shape.h"
+#include "common/spec/names.h"
 #include "common/spec/ranks.h"
 #include "common/units.h"
 #include "polyctl/render/format.h"

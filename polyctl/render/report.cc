@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "common/spec/names.h"
 #include "common/units.h"
 #include "polyctl/render/ablation.h"
 #include "polyctl/render/ablation_tables.h"

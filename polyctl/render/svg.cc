@@ -141,7 +141,8 @@ std::string Describe(const Chart& chart) {
   for (const ChartLine& line : chart.lines) {
     if (line.points.empty()) continue;
     const ChartPoint& last = line.points.back();
-    absl::StrAppend(&text, line.name, " ", absl::StrFormat(chart.difference ? "%+.4f" : "%.4f", last.value), " at ",
+    absl::StrAppend(&text, line.name, " ",
+                    chart.difference ? absl::StrFormat("%+.4f", last.value) : absl::StrFormat("%.4f", last.value), " at ",
                     FormatCount(last.tokens), " tokens; ");
   }
   return text;

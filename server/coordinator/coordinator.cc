@@ -11,9 +11,9 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "common/log.h"
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "server/metrics/fleet_metrics.h"
-#include "server/metrics/job_labels.h"
 
 namespace polymoe {
 namespace {
@@ -271,7 +271,7 @@ void Coordinator::Publish(Effects& effects) {
     const auto known = view->jobs.find(id);
     if (known == view->jobs.end() || known->second->state() != job->state()) {
       LogInfo("job changed", {{"job", id},
-                              {"state", StateLabel(job->state())},
+                              {"state", StateName(job->state())},
                               {"attempt", absl::StrCat(job->attempts_size())},
                               {"message", job->message()}});
     }
@@ -282,7 +282,7 @@ void Coordinator::Publish(Effects& effects) {
     auto ablation = std::make_shared<const v1::Ablation>(cluster_.ablations().at(id));
     const auto known = view->ablations.find(id);
     if (known == view->ablations.end() || known->second->state() != ablation->state()) {
-      LogInfo("ablation changed", {{"ablation", id}, {"state", StateLabel(ablation->state())}});
+      LogInfo("ablation changed", {{"ablation", id}, {"state", StateName(ablation->state())}});
     }
     view->ablations[id] = ablation;
     committed.ablations.push_back(std::move(ablation));
@@ -311,7 +311,7 @@ void Coordinator::Publish(Effects& effects) {
   }
   ReportFleet(*view);
   for (const v1::EndReason reason : effects.attempt_ends) {
-    metrics_.CountAttemptEnd(EnumLabel(v1::EndReason_Name(reason), "END_REASON_"));
+    metrics_.CountAttemptEnd(EnumName(v1::EndReason_Name(reason), "END_REASON_"));
   }
   committed.view = view;
   std::vector<std::shared_ptr<CommitListener>> listeners;
@@ -331,10 +331,10 @@ void Coordinator::Publish(Effects& effects) {
 void Coordinator::ReportFleet(const View& view) {
   FleetMetrics::Fleet fleet{.workers = {{"connected", 0}, {"disconnected", 0}, {"draining", 0}}};
   for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
-    fleet.jobs[StateLabel(static_cast<v1::JobState>(s))] = 0;
+    fleet.jobs[StateName(static_cast<v1::JobState>(s))] = 0;
   }
   for (const auto& [id, job] : view.jobs) {
-    ++fleet.jobs[StateLabel(job->state())];
+    ++fleet.jobs[StateName(job->state())];
     if (job->state() != v1::JOB_STATE_PENDING || job->held()) continue;
     const int64_t since = WaitingSince(*job);
     if (fleet.oldest_waiting_ms == 0 || since < fleet.oldest_waiting_ms) fleet.oldest_waiting_ms = since;

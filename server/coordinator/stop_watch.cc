@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/spec/ablation.h"
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "server/coordinator/coordinator.h"
 #include "server/curves/job_points.h"
@@ -35,7 +36,7 @@ int StartedAttempts(const v1::Job& job) {
 
 absl::StatusOr<std::map<uint64_t, double>> ReadValidations(Store& store, const v1::Ablation& ablation, const v1::Job& job) {
   std::vector<std::string> names = DecidingSets(ablation.file().spec());
-  for (std::string& name : names) name = "val_loss/" + name;
+  for (std::string& name : names) name.insert(0, "val_loss/");
   POLYMOE_ASSIGN_OR_RETURN(SeriesByName series, ReadJobPoints(store, job, names));
   std::vector<std::vector<Point>> sets;
   for (const std::string& name : names) sets.push_back(std::move(series[name]));

@@ -8,7 +8,7 @@
 #include "polymoe/v1/ablation.pb.h"
 #include "polymoe/v1/job.pb.h"
 
-#include "server/metrics/job_labels.h"
+#include "common/spec/names.h"
 
 namespace polymoe {
 namespace {
@@ -54,13 +54,13 @@ std::vector<prometheus::MetricFamily> AblationCollector::FamiliesOf(const View& 
     const std::string& id = ablation->id();
     Add(info, {{"ablation", id}, {"name", ablation->file().metadata().name()}}, 1);
     for (int s = v1::ABLATION_STATE_ACTIVE; s <= v1::ABLATION_STATE_CANCELLED; ++s) {
-      const std::string label = StateLabel(static_cast<v1::AblationState>(s));
+      const std::string label = StateName(static_cast<v1::AblationState>(s));
       Add(state, {{"ablation", id}, {"state", label}}, ablation->state() == s ? 1 : 0);
     }
     std::map<v1::JobState, int> by_state = RunsByState(*ablation, view);
     for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
       const auto job_state = static_cast<v1::JobState>(s);
-      Add(runs, {{"ablation", id}, {"state", StateLabel(job_state)}}, by_state[job_state]);
+      Add(runs, {{"ablation", id}, {"state", StateName(job_state)}}, by_state[job_state]);
     }
     Add(progress, {{"ablation", id}}, ProgressRatio(*ablation, view));
   }

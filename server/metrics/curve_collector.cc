@@ -10,8 +10,7 @@
 #include "polymoe/v1/job.pb.h"
 
 #include "common/log.h"
-#include "server/metrics/job_labels.h"
-#include "server/state/cluster.h"
+#include "common/spec/names.h"
 
 namespace polymoe {
 namespace {
@@ -53,7 +52,7 @@ std::vector<prometheus::MetricFamily> CurveCollector::FamiliesOf(const View& vie
     const Labels run = {{"run", job->id()},
                         {"ablation", job->ablation().id()},
                         {"arm", job->ablation().arm()},
-                        {"activation", ActivationLabel(*job)},
+                        {"activation", ActivationKindName(*job)},
                         {"seed", absl::StrCat(job->file().spec().train().seed())}};
     for (const auto& [metric, values] : (*read)->curves) {
       absl::string_view domain = metric;

@@ -8,7 +8,7 @@
 
 #include "polymoe/v1/job.pb.h"
 
-#include "server/metrics/job_labels.h"
+#include "common/spec/names.h"
 
 namespace polymoe {
 namespace {
@@ -47,7 +47,7 @@ FleetMetrics::FleetMetrics(prometheus::Registry& registry)
           prometheus::BuildCounter().Name("polymoe_attempt_ends_total").Help("Ended attempts by reason.").Register(registry)) {
   // From 0, so that an increase() sees the first one.
   for (int r = v1::END_REASON_COMPLETED; r <= v1::EndReason_MAX; ++r) {
-    attempt_ends_.Add({{"reason", EnumLabel(v1::EndReason_Name(static_cast<v1::EndReason>(r)), "END_REASON_")}});
+    attempt_ends_.Add({{"reason", EnumName(v1::EndReason_Name(static_cast<v1::EndReason>(r)), "END_REASON_")}});
   }
 }
 

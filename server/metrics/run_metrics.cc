@@ -16,11 +16,10 @@
 #include "polymoe/v1/job.pb.h"
 #include "polymoe/v1/metric.pb.h"
 
+#include "common/spec/names.h"
 #include "common/version.h"
-#include "server/metrics/job_labels.h"
 #include "server/metrics/point_exports.h"
 #include "server/metrics/run_series.h"
-#include "server/state/cluster.h"
 
 namespace polymoe {
 namespace {
@@ -156,17 +155,17 @@ void RunMetrics::OnJob(const v1::Job& job) {
     run = std::make_unique<Run>(job.id(), spec.metrics().per_expert());
     run->Set(families_->info,
              {{"name", job.file().metadata().name()},
-              {"activation", ActivationLabel(job)},
+              {"activation", ActivationKindName(job)},
               {"seed", absl::StrCat(spec.train().seed())},
               {"dataset", spec.data().train()},
-              {"model", EnumLabel(v1::Architecture_Name(spec.model().architecture()), "ARCHITECTURE_")},
+              {"model", EnumName(v1::Architecture_Name(spec.model().architecture()), "ARCHITECTURE_")},
               {"ablation", job.ablation().id()},
               {"arm", job.ablation().arm()},
               {"version", kVersion}},
              1);
   }
   for (int s = v1::JOB_STATE_PENDING; s <= v1::JOB_STATE_CANCELLED; ++s) {
-    run->Set(families_->state, {{"state", StateLabel(static_cast<v1::JobState>(s))}}, job.state() == s ? 1 : 0);
+    run->Set(families_->state, {{"state", StateName(static_cast<v1::JobState>(s))}}, job.state() == s ? 1 : 0);
   }
   run->SetAttempts(*families_, job.attempts_size());
   run->Set(families_->tokens_target, {}, static_cast<double>(job.file().spec().train().tokens()));

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/state/cluster.h"
+#include "common/spec/names.h"
 #include "server/state/view.h"
 
 namespace polymoe {

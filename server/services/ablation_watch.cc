@@ -1,6 +1,6 @@
 #include "server/services/ablation_watch.h"
 
-#include "server/state/cluster.h"
+#include "common/spec/names.h"
 
 namespace polymoe {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "common/rpc/status.h"
-#include "server/state/cluster.h"
+#include "common/spec/names.h"
 
 namespace polymoe {
 

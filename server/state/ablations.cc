@@ -8,6 +8,7 @@
 
 #include "common/check.h"
 #include "common/spec/ablation.h"
+#include "common/spec/names.h"
 #include "common/status.h"
 #include "server/state/cluster.h"
 #include "server/state/view.h"
@@ -30,10 +31,6 @@ absl::Status IsOver(const v1::Ablation& ablation, const char* what) {
 }
 
 }  // namespace
-
-bool IsFinal(v1::AblationState state) {
-  return state == v1::ABLATION_STATE_SUCCEEDED || state == v1::ABLATION_STATE_FAILED || state == v1::ABLATION_STATE_CANCELLED;
-}
 
 absl::Status Cluster::RestoreAblation(v1::Ablation ablation, const std::string& request_id) {
   for (int i = 0; i < ablation.runs_size(); ++i) {

@@ -8,6 +8,7 @@
 #include "google/protobuf/util/message_differencer.h"
 
 #include "common/check.h"
+#include "common/spec/names.h"
 #include "common/spec/ranks.h"
 #include "common/status.h"
 #include "server/state/view.h"
@@ -32,10 +33,6 @@ v1::WaitReason ToReason(WaitKind kind) {
 }
 
 }  // namespace
-
-bool IsFinal(v1::JobState state) {
-  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_CANCELLED;
-}
 
 void Cluster::Restore(v1::Job job, const std::string& request_id, int64_t now_ms) {
   if (const v1::Attempt* attempt = Live(job); attempt != nullptr) {

@@ -183,9 +183,6 @@ class Cluster {
   Effects effects_;
 };
 
-bool IsFinal(v1::JobState state);
-bool IsFinal(v1::AblationState state);
-
 }  // namespace polymoe
 
 #endif  // POLYMOE_SERVER_STATE_CLUSTER_H_

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "server/state/cluster.h"
+#include "common/spec/names.h"
 
 namespace polymoe {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_split.h"
 
+#include "common/spec/names.h"
 #include "polyctl/render/format.h"
 #include "polyctl/render/plot.h"
 #include "polyctl/render/table.h"

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "common/spec/names.h"
 #include "tests/server/services/service_harness.h"
 #include "tests/server/state/ablation_harness.h"
 

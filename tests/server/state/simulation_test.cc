@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/spec/names.h"
 #include "tests/server/state/world.h"
 
 namespace polymoe {

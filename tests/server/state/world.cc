@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 
+#include "common/spec/names.h"
 #include "common/spec/ranks.h"
 #include "common/trainer_exit.h"
 

@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "common/spec/ablation.h"
+#include "common/spec/names.h"
 #include "tests/server/state/world.h"
 
 namespace polymoe {
