@@ -42,7 +42,7 @@ class AblationCommandsTest : public ::testing::Test {
     };
     server_.ablations.watch = [this](const v1::WatchAblationRequest& request, auto*, auto* writer) {
       v1::WatchAblationResponse response;
-      if (const grpc::Status status = Find(request.ablation(), response.mutable_ablation()); !status.ok()) return status;
+      if (grpc::Status status = Find(request.ablation(), response.mutable_ablation()); !status.ok()) return status;
       for (const auto& [id, job] : SampleAblationJobs(kNowMs, response.ablation().state() == v1::ABLATION_STATE_SUCCEEDED)) {
         *response.add_jobs() = job;
       }
@@ -57,7 +57,7 @@ class AblationCommandsTest : public ::testing::Test {
     server_.metrics.compare_ablation = [this](const v1::CompareAblationRequest& request, v1::AblationComparison* comparison) {
       compared_ = request;
       v1::Ablation ablation;
-      if (const grpc::Status status = Find(request.ablation(), &ablation); !status.ok()) return status;
+      if (grpc::Status status = Find(request.ablation(), &ablation); !status.ok()) return status;
       *comparison = SampleComparison();
       return grpc::Status::OK;
     };

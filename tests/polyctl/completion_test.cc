@@ -107,7 +107,7 @@ class ScriptTest : public CompletionTest {
   std::string Script(const std::string& shell) {
     const Output script = RunProgram({BuiltProgram("polyctl"), "completion", shell});
     EXPECT_EQ(script.exit_code, 0);
-    const std::string path = absl::StrCat(dir_.path(), "/completion.", shell);
+    std::string path = absl::StrCat(dir_.path(), "/completion.", shell);
     EXPECT_TRUE(WriteFileDurably(path, script.out).ok());
     return path;
   }

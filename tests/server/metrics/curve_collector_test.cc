@@ -20,7 +20,6 @@ namespace {
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();

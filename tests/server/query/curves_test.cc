@@ -18,8 +18,8 @@ Point At(uint64_t tokens, double value) {
   return {.attempt = 1, .step = tokens, .tokens = tokens, .time_ms = 0, .value = value};
 }
 
-::testing::Matcher<std::vector<double>> Are(std::vector<double> values) {
-  return Pointwise(NanSensitiveDoubleEq(), std::move(values));
+::testing::Matcher<std::vector<double>> Are(const std::vector<double>& values) {
+  return Pointwise(NanSensitiveDoubleEq(), values);
 }
 
 TEST(GridMilestones, AreEndsOfSteps) {

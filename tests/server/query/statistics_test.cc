@@ -17,9 +17,6 @@ namespace polymoe {
 namespace {
 
 using nlohmann::json;
-using ::testing::DoubleNear;
-using ::testing::Each;
-using ::testing::ElementsAre;
 using ::testing::Optional;
 using ::testing::Pointwise;
 

@@ -14,6 +14,8 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 
 #include "tests/server/store/backend.h"
 
@@ -303,22 +305,25 @@ class SqliteTest : public ::testing::Test {
 };
 
 // Made by the statements of the version that is in the field.
+constexpr char kFirstVersion[] = R"(
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE TABLE jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL);
+CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE points (job TEXT NOT NULL, name INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
+                     tokens INTEGER NOT NULL, time_ms INTEGER NOT NULL, value REAL,
+                     PRIMARY KEY (job, name, attempt, step)) WITHOUT ROWID;
+CREATE TABLE logs (job TEXT NOT NULL, rank INTEGER NOT NULL, attempt INTEGER NOT NULL, number INTEGER NOT NULL,
+                   time_ms INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (job, rank, attempt, number)) WITHOUT ROWID;
+INSERT INTO schema_version VALUES (1);
+INSERT INTO jobs VALUES ('j', 'r', '{}');
+INSERT INTO metric_names VALUES (1, 'loss');
+INSERT INTO points VALUES ('j', 1, 1, 1, 10, 5, 2.5);
+INSERT INTO logs VALUES ('j', 0, 1, 1, 5, 'hello'))";
+
 TEST_F(SqliteTest, TheFirstVersionIsMigrated) {
   {
     soci::session old(soci::sqlite3, "db=\"" + path() + "\"");
-    for (const char* statement :
-         {"CREATE TABLE schema_version (version INTEGER NOT NULL)",
-          "CREATE TABLE jobs (id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, json TEXT NOT NULL)",
-          "CREATE TABLE metric_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-          "CREATE TABLE points (job TEXT NOT NULL, name INTEGER NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL, tokens "
-          "INTEGER NOT NULL, time_ms INTEGER NOT NULL, value REAL, PRIMARY KEY (job, name, attempt, step)) WITHOUT ROWID",
-          "CREATE TABLE logs (job TEXT NOT NULL, rank INTEGER NOT NULL, attempt INTEGER NOT NULL, number INTEGER NOT NULL, time_ms "
-          "INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (job, rank, attempt, number)) WITHOUT ROWID",
-          "INSERT INTO schema_version VALUES (1)", "INSERT INTO jobs VALUES ('j', 'r', '{}')",
-          "INSERT INTO metric_names VALUES (1, 'loss')", "INSERT INTO points VALUES ('j', 1, 1, 1, 10, 5, 2.5)",
-          "INSERT INTO logs VALUES ('j', 0, 1, 1, 5, 'hello')"}) {
-      old << statement;
-    }
+    for (const absl::string_view statement : absl::StrSplit(kFirstVersion, ';')) old << statement;
   }
   for (uint64_t step = 2; step < 4; ++step) {
     const auto store = OpenStore(url());
