@@ -31,7 +31,8 @@ json Golden() {
 }
 
 TEST(Statistics, AgreeWithScipy) {
-  for (const json& golden : Golden()["cases"]) {
+  const json cases = Golden()["cases"];
+  for (const json& golden : cases) {
     const auto arm = golden["arm"].get<std::vector<double>>(), baseline = golden["baseline"].get<std::vector<double>>();
     const PairedDifference difference = ComparePairs(Seeds(arm), Seeds(baseline));
     EXPECT_EQ(difference.pairs, arm.size());
