@@ -158,8 +158,9 @@ void Supervisor::Poll() {
       ReportEnd(key, std::move(exited));
       continue;
     }
-    if (watched[i + 1].revents != 0) rank.ReadOutput();
+    // Events first: a line of the log does not overtake what the trainer reported before it.
     if (watched[i + 2].revents != 0) rank.ReadEvents();
+    if (watched[i + 1].revents != 0) rank.ReadOutput();
     ++entry;
   }
 }
