@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <functional>
+#include <future>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -139,13 +140,15 @@ TEST(GlooConnect, ARankThatCameAndWent) {
 TEST(GlooConnect, BindsToAnInterfaceOrAnAddressOfThisMachine) {
   for (const std::string bind : {"lo", "127.0.0.2"}) {
     const TempDir dir;
-    std::thread other([&] {
+    auto other = std::async(std::launch::async, [&] {
       FolderKeyValue keys(dir.path());
-      EXPECT_TRUE(ConnectRanks({.world_size = 2, .rank = 1, .bind = bind}, keys).ok());
+      return ConnectRanks({.world_size = 2, .rank = 1, .bind = bind}, keys);
     });
     FolderKeyValue keys(dir.path());
-    EXPECT_TRUE(ConnectRanks({.world_size = 2, .rank = 0, .bind = bind}, keys).ok());
-    other.join();
+    const auto here = ConnectRanks({.world_size = 2, .rank = 0, .bind = bind}, keys);
+    const auto there = other.get();  // neither leaves before both have met
+    EXPECT_TRUE(here.ok()) << here.status();
+    EXPECT_TRUE(there.ok()) << there.status();
   }
   const TempDir dir;
   FolderKeyValue keys(dir.path());
