@@ -5,10 +5,6 @@
 namespace polymoe {
 namespace {
 
-bool IsContinuation(char c) {
-  return (static_cast<uint8_t>(c) & 0xC0) == 0x80;
-}
-
 // Length of the UTF-8 character that `text` starts with, 0 when it starts with none.
 size_t CharacterLength(absl::string_view text) {
   const auto at = [text](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };

@@ -1,21 +1,16 @@
 #include "worker/daemon/line_splitter.h"
 
-#include <cstdint>
 #include <utility>
+
+#include "common/utf8.h"
 
 namespace polymoe {
 namespace {
 
-bool IsContinuation(char c) {
-  return (static_cast<uint8_t>(c) & 0xC0) == 0x80;
-}
-
 // Where to cut a line that is too long: at kMaxLineBytes, or up to 3 bytes before it, where a character starts.
 size_t CutPosition(absl::string_view line) {
-  for (size_t cut = LineSplitter::kMaxLineBytes; cut > LineSplitter::kMaxLineBytes - 4; --cut) {
-    if (!IsContinuation(line[cut])) return cut;
-  }
-  return LineSplitter::kMaxLineBytes;  // no UTF-8
+  const size_t cut = CharacterBoundary(line, LineSplitter::kMaxLineBytes);
+  return IsContinuation(line[cut]) ? LineSplitter::kMaxLineBytes : cut;  // the former: no UTF-8
 }
 
 }  // namespace

@@ -11,8 +11,8 @@
 #include <nlohmann/json.hpp>
 
 #include "common/status.h"
+#include "common/utf8.h"
 #include "worker/data/text_reader.h"
-#include "worker/data/utf8.h"
 
 namespace polymoe {
 namespace {

@@ -4,8 +4,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
+#include "common/utf8.h"
 #include "worker/data/documents.h"
-#include "worker/data/utf8.h"
 
 namespace polymoe {
 namespace {
